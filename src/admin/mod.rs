@@ -1,0 +1,1 @@
+//! Read-only HTTP and the operators' control socket.

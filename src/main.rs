@@ -1,0 +1,3 @@
+//! The `mcp-failover` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Where the active configuration goes.

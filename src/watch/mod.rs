@@ -1,0 +1,1 @@
+//! The policy file and the secret files it names, as bytes.
