@@ -16,6 +16,7 @@ pub mod id;
 pub mod input;
 pub mod isolation;
 pub mod outcome;
+pub mod record;
 pub mod rng;
 pub mod rules;
 pub mod schedule;
