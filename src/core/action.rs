@@ -271,6 +271,47 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Every name of an event; the bound of the metric label `event` and of `alerts.events`.
+    pub const LABELS: [&'static str; 14] = [
+        "status_change",
+        "critical_failure",
+        "breaker_change",
+        "switched",
+        "held",
+        "all_down",
+        "revived",
+        "auth_failed",
+        "throttled",
+        "probe_misconfigured",
+        "isolation",
+        "commanded",
+        "rules_replaced",
+        "output",
+    ];
+
+    /// Its name in JSON, metrics and the policy.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::StatusChange { .. } => "status_change",
+            Self::CriticalFailure { .. } => "critical_failure",
+            Self::BreakerChange { .. } => "breaker_change",
+            Self::Switched(_) => "switched",
+            Self::Held { .. } => "held",
+            Self::AllDown { .. } => "all_down",
+            Self::Revived { .. } => "revived",
+            Self::AuthFailed { .. } => "auth_failed",
+            Self::Throttled { .. } => "throttled",
+            Self::ProbeMisconfigured { .. } => "probe_misconfigured",
+            Self::Isolation { .. } => "isolation",
+            Self::Commanded(_) => "commanded",
+            Self::RulesReplaced { .. } => "rules_replaced",
+            Self::Output { .. } => "output",
+        }
+    }
+}
+
 /// What stops a move that the evidence asks for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -292,6 +333,10 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
+    /// Every label; the bound of the metric label `reason`.
+    pub const LABELS: [&'static str; 7] =
+        ["pinned", "paused", "isolated", "stalled", "awaiting_proof", "budget", "same_credential"];
+
     /// Its name in JSON and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {

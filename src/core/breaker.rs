@@ -60,3 +60,17 @@ pub enum TripReason {
     /// By hand.
     Forced,
 }
+
+impl TripReason {
+    /// Its name in JSON, metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Consecutive => "consecutive",
+            Self::FailureRate => "failure_rate",
+            Self::SlowRate => "slow_rate",
+            Self::TrialFailed => "trial_failed",
+            Self::Forced => "forced",
+        }
+    }
+}

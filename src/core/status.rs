@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::action::HoldReason;
 use crate::core::breaker::BreakerState;
@@ -59,7 +59,9 @@ pub struct ServiceStatus {
 }
 
 /// A service in one word.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
     /// Nothing is published yet.
@@ -76,6 +78,10 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
+    /// Every label; the bound of the metric label `state`.
+    pub const LABELS: [&'static str; 5] =
+        ["starting", "healthy", "failed_over", "holding", "all_down"];
+
     /// Its name in JSON and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -131,7 +137,9 @@ pub struct EndpointStatus {
 }
 
 /// What a person ordered for an endpoint.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminState {
     /// It may be chosen.
