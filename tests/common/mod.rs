@@ -1,5 +1,8 @@
 //! What several tests share.
 
+pub(crate) mod tls;
+pub(crate) mod upstream;
+
 /// Says loudly that a test could not run here, and why.
 ///
 /// # Panics
