@@ -1,3 +1,7 @@
-//! The `mcp-failover` command.
+//! The `mcp-failover` command; everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcp_failover::cli::main()
+}

@@ -1,1 +1,21 @@
-//! One file a command.
+//! The command line: one file a command.
+//!
+//! Turns arguments into calls of the rooms below and their answers into text for people or JSON
+//! for programs. It decides nothing: whatever a command needs to know, a room below knows.
+//!
+//! Invariants
+//! 1. Standard output carries the answer and nothing else; progress, warnings and errors go to
+//!    standard error.
+//! 2. Every write goes through one terminal. A reader that went away is success.
+//! 3. The exit code is 0 fine, 1 failed at run time, 2 usage, 3 unhealthy, 78 policy invalid.
+//! 4. No command prints the value of a secret unless it was told to with `--show-secrets`.
+
+mod args;
+mod completions;
+mod exit;
+mod failure;
+mod man;
+mod table;
+mod terminal;
+
+pub use args::{command, main};
