@@ -6,6 +6,7 @@
 pub mod action;
 pub mod backoff;
 pub mod breaker;
+pub mod decay;
 pub mod engine;
 pub mod ewma;
 pub mod explain;
