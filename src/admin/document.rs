@@ -1,0 +1,246 @@
+//! The status, as programs read it: `GET /status` and `status --json`.
+//!
+//! Fields are added, never renamed or removed. Times are RFC 3339 in UTC.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::action::HoldReason;
+use crate::core::breaker::BreakerState;
+use crate::core::health::Health;
+use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::record::SCHEMA;
+use crate::core::rules::Strategy;
+use crate::core::status::{
+    AdminState, EndpointStatus, OutputStatus, ServiceState, ServiceStatus, Status,
+};
+use crate::core::time::Instant;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StatusDocument {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The revision in force.
+    pub revision: Revision,
+    /// Whether the sidecar believes that it is itself cut off.
+    #[serde(default)]
+    pub isolated: bool,
+    /// Who answers.
+    pub sidecar: SidecarInfo,
+    /// The policy in force, and whether the file still says the same.
+    pub policy: PolicyInfo,
+    /// The services by name.
+    pub services: BTreeMap<ServiceName, ServiceDocument>,
+    /// The outputs by name.
+    #[serde(default)]
+    pub outputs: BTreeMap<Arc<str>, OutputDocument>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SidecarInfo {
+    /// The name given by the policy.
+    pub name: String,
+    /// The version of the program.
+    pub version: String,
+    /// The process number.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: String,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PolicyInfo {
+    /// Digest of the policy in force.
+    pub digest: String,
+    /// Whether the file, as it is now, is the policy in force.
+    pub valid: bool,
+    /// When the policy in force was loaded.
+    pub loaded_at: String,
+    /// The file.
+    pub path: String,
+    /// Why the file is not in force, one diagnostic each; empty when it is.
+    #[serde(default)]
+    pub diagnostics: Vec<String>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ServiceDocument {
+    /// The endpoint published.
+    pub active: Option<EndpointName>,
+    /// Since when.
+    #[serde(default)]
+    pub active_since: Option<String>,
+    /// Whether its loss is critical.
+    pub critical: bool,
+    /// How peers are chosen.
+    pub strategy: Strategy,
+    /// In one word.
+    pub state: ServiceState,
+    /// What stops a move that is due.
+    #[serde(default)]
+    pub held: Option<HoldReason>,
+    /// The breaker of the active endpoint.
+    pub breaker: BreakerState,
+    /// Where a person pinned it.
+    pub pinned: Option<EndpointName>,
+    /// When that ends by itself.
+    #[serde(default)]
+    pub pinned_until: Option<String>,
+    /// Whether a person paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// Automatic moves left in the budget's window.
+    #[serde(default)]
+    pub budget_left: u32,
+    /// When a return to a preferred tier will happen if nothing changes.
+    #[serde(default)]
+    pub failback_at: Option<String>,
+    /// The endpoints by name.
+    pub endpoints: BTreeMap<EndpointName, EndpointDocument>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct EndpointDocument {
+    /// Observed health.
+    pub health: Health,
+    /// What a person ordered.
+    pub admin: AdminState,
+    /// Why it could not be chosen now; absent when it could.
+    #[serde(default)]
+    pub unusable: Option<String>,
+    /// From 0 to 1; below 0.3 it is not chosen.
+    pub score: f64,
+    /// Its breaker.
+    pub breaker: BreakerState,
+    /// When an open breaker lets a trial through.
+    #[serde(default)]
+    pub breaker_retry_at: Option<String>,
+    /// Its tier; 0 is preferred.
+    pub tier: u32,
+    /// The latest outcome, by its label.
+    pub last_outcome: Option<Cow<'static, str>>,
+    /// What was seen then.
+    #[serde(default)]
+    pub last_detail: Option<Arc<str>>,
+    /// When.
+    pub last_probe_at: Option<String>,
+    /// How long it took, in seconds.
+    pub latency_seconds: Option<f64>,
+    /// Passes in a row.
+    #[serde(default)]
+    pub passes: u32,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// When throttling ends.
+    #[serde(default)]
+    pub throttled_until: Option<String>,
+    /// Flap penalty.
+    #[serde(default)]
+    pub flap_penalty: u32,
+    /// Whether the flap penalty forbids a return.
+    #[serde(default)]
+    pub suppressed: bool,
+    /// Leases out.
+    #[serde(default)]
+    pub leases: u32,
+    /// When the next probe is due.
+    #[serde(default)]
+    pub next_probe_at: Option<String>,
+}
+
+/// One output.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct OutputDocument {
+    /// The latest revision written.
+    pub revision: Option<Revision>,
+    /// What went wrong since, if anything.
+    pub failure: Option<Arc<str>>,
+    /// When it last succeeded or failed.
+    pub at: Option<String>,
+}
+
+/// Tells the time of day of an instant, as RFC 3339.
+type Clock<'a> = &'a dyn Fn(Instant) -> String;
+
+impl StatusDocument {
+    /// The document of one moment; `clock` gives the time of day as RFC 3339 in UTC.
+    #[must_use]
+    pub fn new(
+        status: &Status,
+        policy: PolicyInfo,
+        sidecar: SidecarInfo,
+        clock: &dyn Fn(Instant) -> String,
+    ) -> Self {
+        let services = status.services.iter();
+        let outputs = status.outputs.iter();
+        Self {
+            schema: SCHEMA,
+            revision: status.revision,
+            isolated: status.isolated,
+            sidecar,
+            policy,
+            services: services.map(|(name, seen)| (name.clone(), service(seen, clock))).collect(),
+            outputs: outputs.map(|(name, seen)| (Arc::clone(name), output(seen, clock))).collect(),
+        }
+    }
+}
+
+fn service(seen: &ServiceStatus, clock: Clock<'_>) -> ServiceDocument {
+    let endpoints = seen.endpoints.iter();
+    ServiceDocument {
+        active: seen.active.clone(),
+        active_since: seen.active_since.map(clock),
+        critical: seen.critical,
+        strategy: seen.strategy,
+        state: seen.state,
+        held: seen.held,
+        breaker: seen.breaker,
+        pinned: seen.pinned.clone(),
+        pinned_until: seen.pinned_until.map(clock),
+        paused: seen.paused,
+        budget_left: seen.budget_left,
+        failback_at: seen.failback_at.map(clock),
+        endpoints: endpoints.map(|(name, seen)| (name.clone(), endpoint(seen, clock))).collect(),
+    }
+}
+
+fn endpoint(seen: &EndpointStatus, clock: Clock<'_>) -> EndpointDocument {
+    EndpointDocument {
+        health: seen.health,
+        admin: seen.admin,
+        unusable: seen.unusable.clone(),
+        score: f64::from(seen.score) / 1000.0,
+        breaker: seen.breaker,
+        breaker_retry_at: seen.breaker_retry_at.map(clock),
+        tier: seen.tier,
+        last_outcome: seen.last_outcome.map(|outcome| Cow::Borrowed(outcome.label())),
+        last_detail: seen.last_detail.clone(),
+        last_probe_at: seen.last_probe_at.map(clock),
+        latency_seconds: seen.latency.as_ref().map(Duration::as_secs_f64),
+        passes: seen.passes,
+        failures: seen.failures,
+        throttled_until: seen.throttled_until.map(clock),
+        flap_penalty: seen.flap_penalty,
+        suppressed: seen.suppressed,
+        leases: seen.leases,
+        next_probe_at: seen.next_probe_at.map(clock),
+    }
+}
+
+fn output(seen: &OutputStatus, clock: Clock<'_>) -> OutputDocument {
+    OutputDocument {
+        revision: seen.revision,
+        failure: seen.failure.clone(),
+        at: seen.at.map(clock),
+    }
+}

@@ -1,0 +1,338 @@
+//! What is counted and measured, one catalogue for all of it.
+//!
+//! The rest of the sidecar calls the helpers below; nobody else names a metric. Labels are bounded
+//! by the policy (`service`, `endpoint`, `output`, `alert`) or by the program (`outcome`, `state`,
+//! `reason`, …), never by what a client sends.
+//!
+//! Invariants
+//! 1. Whatever is exposed is in [`CATALOGUE`], and has exactly its labels.
+//! 2. No value here is secret: only names from the policy, words of the program, and numbers.
+//! 3. A removed endpoint is gone by the second scrape after [`forget`] or [`status`].
+//!
+//! Attempts are timed per service and phase, not per endpoint: at a thousand endpoints six
+//! histograms each would be a hundred thousand series. The latest duration of each endpoint is the
+//! gauge `mcp_failover_endpoint_latency_seconds`.
+
+mod catalogue;
+mod ledger;
+mod process;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use catalogue::*;
+pub use ledger::InstallError;
+pub use status::{forget, forget_output, status};
+
+use crate::core::action::{Decision, Event, ProbeKind};
+use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::outcome::Outcome;
+use ledger::{add, observe, set};
+
+/// Gives out the metrics that were collected.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricsHandle {
+    installed: (),
+}
+
+impl MetricsHandle {
+    /// The metrics in the text exposition format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let Self { installed: () } = self;
+        process::observe();
+        let mut text = ledger::render();
+        text.push_str(&process::cpu_exposition());
+        text
+    }
+
+    /// Keeps buffers small; to be called every few seconds, whether or not anybody scrapes.
+    pub fn upkeep(&self) {
+        let Self { installed: () } = self;
+        ledger::upkeep();
+    }
+}
+
+/// Starts collecting. A second call gives another handle of the same metrics.
+///
+/// # Errors
+/// When something else in this process already collects metrics.
+pub fn install() -> Result<MetricsHandle, InstallError> {
+    ledger::install()?;
+    set(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    Ok(MetricsHandle { installed: () })
+}
+
+/// Where the time of one attempt went. A phase that did not happen is `None`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Phases {
+    /// Name to addresses.
+    pub resolve: Option<Duration>,
+    /// TCP handshake.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// From start to verdict.
+    pub total: Duration,
+}
+
+/// An attempt ended.
+pub fn probe_finished(
+    service: &ServiceName,
+    endpoint: &EndpointName,
+    kind: ProbeKind,
+    outcome: Outcome,
+    phases: &Phases,
+) {
+    let kind = match kind {
+        ProbeKind::Shallow => "shallow",
+        ProbeKind::Deep => "deep",
+    };
+    add(&PROBES, &[service.as_str(), endpoint.as_str(), kind, outcome.label()], 1);
+    let spans = [
+        ("resolve", phases.resolve),
+        ("connect", phases.connect),
+        ("tls", phases.tls),
+        ("first_byte", phases.first_byte),
+        ("total", Some(phases.total)),
+    ];
+    for (phase, span) in spans {
+        if let Some(span) = span {
+            observe(&PROBE_DURATION, &[service.as_str(), phase], span);
+        }
+    }
+}
+
+/// An attempt began this long after it was due.
+pub fn probe_started(late: Duration) {
+    observe(&PROBE_LATENESS, &[], late);
+}
+
+/// So many attempts run now.
+pub fn probes_in_flight(count: usize) {
+    set(&PROBES_IN_FLIGHT, &[], float(count));
+}
+
+/// A certificate was seen; `seconds` until it expires, negative when it has.
+pub fn tls_expiry(service: &ServiceName, endpoint: &EndpointName, seconds: f64) {
+    set(&TLS_EXPIRY, &[service.as_str(), endpoint.as_str()], seconds);
+}
+
+/// An event was told to listeners: counts it, and what it means.
+pub fn event(event: &Event) {
+    add(&EVENTS, &[event.label()], 1);
+    match event {
+        Event::BreakerChange { service, endpoint, reason: Some(reason), .. } => {
+            add(&BREAKER_TRIPS, &[service.as_str(), endpoint.as_str(), reason.label()], 1);
+        }
+        Event::Switched(Decision { service, kind, .. }) => {
+            add(&SWITCHES, &[service.as_str(), kind.label()], 1);
+        }
+        Event::Held { service, why, .. } => add(&HOLDS, &[service.as_str(), why.label()], 1),
+        Event::CriticalFailure { service, .. } => add(&CRITICAL_FAILURES, &[service.as_str()], 1),
+        Event::StatusChange { .. }
+        | Event::BreakerChange { reason: None, .. }
+        | Event::AllDown { .. }
+        | Event::Revived { .. }
+        | Event::AuthFailed { .. }
+        | Event::Throttled { .. }
+        | Event::ProbeMisconfigured { .. }
+        | Event::Isolation { .. }
+        | Event::Commanded(_)
+        | Event::RulesReplaced { .. }
+        | Event::Output { .. } => {}
+    }
+}
+
+/// A listener was too slow: `control`, `sse`, `alert`, `log`.
+pub fn events_dropped(listener: &'static str, count: u64) {
+    add(&EVENTS_DROPPED, &[listener], count);
+}
+
+/// A move was decided this long after the first bad result of the outage.
+pub fn detected(service: &ServiceName, span: Duration) {
+    observe(&TIME_TO_DETECT, &[service.as_str()], span);
+}
+
+/// Every output had written a decision this long after it fell.
+pub fn published(span: Duration) {
+    observe(&TIME_TO_PUBLISH, &[], span);
+}
+
+/// What became of a reload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reload {
+    /// A new policy is in force.
+    Applied,
+    /// The file says what is already in force.
+    Unchanged,
+    /// The file does not compile; the policy in force stays.
+    Invalid,
+    /// The file could not be read; the policy in force stays.
+    Unreadable,
+}
+
+impl Reload {
+    /// Every label; the bound of the metric label `result`.
+    pub const LABELS: [&'static str; 4] = ["applied", "unchanged", "invalid", "unreadable"];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Invalid => "invalid",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A reload ended, `span` after it began, at `now` in seconds since 1970-01-01 UTC.
+///
+/// The first load of the process counts as one.
+pub fn reloaded(result: Reload, span: Duration, now: f64) {
+    add(&POLICY_RELOADS, &[result.label()], 1);
+    observe(&POLICY_RELOAD_DURATION, &[], span);
+    let valid = matches!(result, Reload::Applied | Reload::Unchanged);
+    set(&POLICY_VALID, &[], flag(valid));
+    if matches!(result, Reload::Applied) {
+        set(&POLICY_LAST_SUCCESS, &[], now);
+    }
+}
+
+/// How the policy file is watched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WatchMode {
+    /// By notices of the kernel, and by digest now and then.
+    Notify,
+    /// By digest only.
+    Poll,
+}
+
+/// The policy file is watched in this way.
+pub fn watch_mode(mode: WatchMode) {
+    set(&WATCH_MODE, &["notify"], flag(mode == WatchMode::Notify));
+    set(&WATCH_MODE, &["poll"], flag(mode == WatchMode::Poll));
+}
+
+/// Whether the policy is a bind-mounted file whose original was replaced.
+pub fn watch_stale_bind_mount(stale: bool) {
+    set(&WATCH_STALE_MOUNT, &[], flag(stale));
+}
+
+/// An output was written, or not; `span` is how long that took.
+pub fn output_written(output: &str, written: Result<Revision, ()>, span: Duration) {
+    observe(&OUTPUT_WRITE_DURATION, &[output], span);
+    add(&OUTPUT_WRITES, &[output, result_label(written.is_ok())], 1);
+    if let Ok(revision) = written {
+        set(&OUTPUT_REVISION, &[output], float(revision.get()));
+    }
+}
+
+/// Somebody else's edit of an output was undone.
+pub fn drift_repaired(output: &str) {
+    add(&OUTPUT_DRIFT, &[output], 1);
+}
+
+/// What became of one run of a hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HookResult {
+    /// It worked.
+    Ok,
+    /// It did not.
+    Failed,
+    /// It did not end in time.
+    Timeout,
+    /// A newer change came first.
+    Superseded,
+}
+
+/// A hook of an output ran.
+pub fn hook_ran(output: &str, result: HookResult) {
+    let result = match result {
+        HookResult::Ok => "ok",
+        HookResult::Failed => "failed",
+        HookResult::Timeout => "timeout",
+        HookResult::Superseded => "superseded",
+    };
+    add(&HOOKS, &[output, result], 1);
+}
+
+/// State was written to disk, or not; `span` is how long that took.
+pub fn store_written(ok: bool, span: Duration) {
+    add(&STORE_WRITES, &[result_label(ok)], 1);
+    observe(&STORE_WRITE_DURATION, &[], span);
+}
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AlertResult {
+    /// The receiver took it.
+    Delivered,
+    /// It will be tried again.
+    Retried,
+    /// The receiver will never take it.
+    Rejected,
+    /// It was tried too often.
+    Expired,
+    /// The outbox was full.
+    Dropped,
+}
+
+/// An alert came to something.
+pub fn alert(name: &str, result: AlertResult) {
+    let result = match result {
+        AlertResult::Delivered => "delivered",
+        AlertResult::Retried => "retried",
+        AlertResult::Rejected => "rejected",
+        AlertResult::Expired => "expired",
+        AlertResult::Dropped => "dropped",
+    };
+    add(&ALERTS, &[name, result], 1);
+}
+
+/// So many alerts wait.
+pub fn alerts_queued(name: &str, count: usize) {
+    set(&ALERTS_QUEUED, &[name], float(count));
+}
+
+/// A request to the HTTP surface was answered; `route` is a route of ours, never the path asked for.
+pub fn admin_request(route: &'static str, code: u16) {
+    add(&ADMIN_REQUESTS, &[route, &code.to_string()], 1);
+}
+
+/// A request on the operators' socket was answered.
+pub fn control_request(request: &'static str, ok: bool) {
+    add(&CONTROL_REQUESTS, &[request, if ok { "ok" } else { "error" }], 1);
+}
+
+/// The decision loop woke this late.
+pub fn loop_lag(late: Duration) {
+    observe(&LOOP_LAG, &[], late);
+}
+
+/// The process started at `seconds` since 1970-01-01 UTC.
+pub fn process_started(seconds: f64) {
+    set(&PROCESS_START, &[], seconds);
+}
+
+const fn result_label(ok: bool) -> &'static str {
+    if ok { "ok" } else { "failed" }
+}
+
+const fn flag(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
+}
+
+/// The nearest number a metric can show; exact below 2^53.
+fn float(count: impl TryInto<u64>) -> f64 {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let high = u32::try_from(count >> 32).unwrap_or(u32::MAX);
+    let low = u32::try_from(count & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    f64::from(high) * 4_294_967_296.0 + f64::from(low)
+}
