@@ -274,8 +274,7 @@ impl Breaker {
     pub fn settle(
         &mut self,
         rules: &BreakerRules,
-        permit: PermitId,
-        call: Call,
+        (permit, call): (PermitId, Call),
         now: Instant,
         rng: &mut Rng,
     ) -> Option<Transition> {

@@ -18,9 +18,8 @@ const ROOTS: [u128; 16] = {
     while at < roots.len() {
         let root = square.isqrt();
         #[expect(clippy::indexing_slicing, reason = "const evaluation; bounded by the loop")]
-        {
-            roots[at] = root;
-        }
+        let slot = &mut roots[at];
+        *slot = root;
         square = root << 63;
         at += 1;
     }
@@ -34,12 +33,12 @@ pub fn decayed(value: u64, elapsed: Duration, half_life: Duration) -> u64 {
         return value;
     }
     let Some(whole) = elapsed.as_nanos().checked_div(half_life.as_nanos()) else { return 0 };
-    let Some(halved) = u32::try_from(whole).ok().and_then(|shift| value.checked_shr(shift)) else {
-        return 0;
-    };
+    // What is below one after the whole halvings still matters to the rest, so it is kept.
+    let kept =
+        u32::try_from(whole).ok().and_then(|whole| (u128::from(value) << 63).checked_shr(whole));
+    let Some(mut left) = kept else { return 0 };
     let rest = elapsed.as_nanos() % half_life.as_nanos();
     let fraction = (rest << FRACTION_BITS) / half_life.as_nanos();
-    let mut left = u128::from(halved) << 63;
     for (bit, root) in (0..FRACTION_BITS).rev().zip(ROOTS) {
         if fraction >> bit & 1 == 1 {
             left = ((left >> 63) * root) + (((left & ((1 << 63) - 1)) * root) >> 63);

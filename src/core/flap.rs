@@ -66,11 +66,14 @@ impl Flap {
         if !self.suppressed(rules, now) {
             return None;
         }
-        let (mut held, mut free) = (Duration::ZERO, rules.half_life.saturating_mul(33));
-        while free - held > Duration::from_millis(1) {
+        // Bisects for the first whole millisecond from now, within three centuries.
+        let (mut held, mut free) = (0_u64, 1 << 43);
+        while free - held > 1 {
             let middle = held + (free - held) / 2;
-            if self.suppressed(rules, now + middle) { held = middle } else { free = middle }
+            let refused = self.suppressed(rules, now + Duration::from_millis(middle));
+            (held, free) = if refused { (middle, free) } else { (held, middle) };
         }
+        let free = Duration::from_millis(free);
         Some(now + free)
     }
 

@@ -302,8 +302,18 @@ impl HealthTracker {
         self.base = match self.base {
             Health::Unhealthy if self.passes < cadence.rise => Health::Unhealthy,
             Health::Degraded if self.clean < cadence.rise => Health::Degraded,
-            _ if self.warned >= cadence.fall => Health::Degraded,
-            _ => Health::Healthy,
+            Health::Unknown
+            | Health::Healthy
+            | Health::Degraded
+            | Health::Unhealthy
+            | Health::Throttled
+            | Health::AuthFailed => {
+                if self.warned >= cadence.fall {
+                    Health::Degraded
+                } else {
+                    Health::Healthy
+                }
+            }
         };
     }
 

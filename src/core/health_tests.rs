@@ -231,10 +231,10 @@ proptest! {
             let told = tracker.record(&CADENCE, outcome, at(second));
             prop_assert_eq!(told, (shown != tracker.health())
                 .then(|| Change { from: shown, to: tracker.health() }));
-            if outcome.verdict() != Verdict::Neutral {
-                row.push(outcome.verdict());
-            } else {
+            if outcome.verdict() == Verdict::Neutral {
                 prop_assert_eq!(tracker.base(), before);
+            } else {
+                row.push(outcome.verdict());
             }
             let run = |v| row.iter().rev().take_while(|x| **x == v).count();
             match (before, tracker.base()) {

@@ -1,6 +1,7 @@
 //! The promises of the strategies.
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy as _;
 
 use super::{Candidate, Selector};
 use crate::core::rng::Rng;
