@@ -60,6 +60,8 @@ pub enum Replay {
     Last(usize),
     /// Everything after this event.
     After(EventId),
+    /// Everything, because it is not known where the listener stopped.
+    AfterUnknown,
 }
 
 /// Tells events to everybody who listens. Clones share one hub.
@@ -132,6 +134,7 @@ impl EventHub {
             Replay::Last(count) => {
                 (ring.iter().skip(ring.len().saturating_sub(count)).cloned().collect(), false)
             }
+            Replay::AfterUnknown => (ring.clone(), true),
             Replay::After(id) if id.run != self.shared.run => (ring.clone(), true),
             Replay::After(id) => {
                 let later = ring.iter().filter(|record| record.seq > id.seq).cloned().collect();

@@ -1,6 +1,6 @@
 //! What people and programs may see and order.
 //!
-//! Two doors, kept apart: `http` shows and never changes anything; [`control`], a unix socket
+//! Two doors, kept apart: [`http`] shows and never changes anything; [`control`], a unix socket
 //! for the sidecar's own user, takes orders. Neither decides; orders are passed on and answered
 //! by whoever owns the engine.
 //!
@@ -11,6 +11,7 @@
 pub mod control;
 pub mod control_client;
 pub mod document;
+pub mod http;
 pub mod hub;
 pub mod protocol;
 pub mod vitals;
