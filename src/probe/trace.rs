@@ -1,0 +1,115 @@
+//! Keeps what is known of a running attempt, so that a deadline loses nothing of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::outcome::{Observation, Outcome};
+use crate::probe::finding::{Finding, Step};
+use crate::probe::report::{Phases, Report};
+
+/// What an attempt is busy with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    Prepare,
+    Resolve,
+    Connect,
+    Tls,
+    Answer,
+    Body,
+    Command,
+}
+
+/// One running attempt.
+#[derive(Debug)]
+pub(super) struct Trace {
+    started: Instant,
+    stage: Stage,
+    since: Instant,
+    phases: Phases,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) certificate_left: Option<Duration>,
+    pub(super) status: Option<u16>,
+}
+
+impl Trace {
+    pub(super) fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            stage: Stage::Prepare,
+            since: now,
+            phases: Phases::default(),
+            address: None,
+            certificate_left: None,
+            status: None,
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        // A timeout beyond the clock's range is as good as a year.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        self.started + timeout.min(YEAR)
+    }
+
+    /// The current stage is complete; the next begins.
+    pub(super) fn enter(&mut self, next: Stage) {
+        self.enter_at(next, Instant::now());
+    }
+
+    /// As [`Trace::enter`], but it happened at `moment`.
+    pub(super) fn enter_at(&mut self, next: Stage, moment: Instant) {
+        let spent = moment.saturating_duration_since(self.since);
+        match self.stage {
+            Stage::Resolve => self.phases.resolve = Some(spent),
+            Stage::Connect => self.phases.connect = Some(spent),
+            Stage::Tls => self.phases.tls = Some(spent),
+            Stage::Answer => self.phases.first_byte = Some(spent),
+            Stage::Prepare | Stage::Body | Stage::Command => {}
+        }
+        self.stage = next;
+        self.since = moment;
+    }
+
+    /// What it means that the deadline came in this stage.
+    pub(super) fn timed_out(&self, timeout: Duration) -> Finding {
+        let what = match self.stage {
+            // A resolver that is silent is ours: the endpoint was never asked.
+            Stage::Resolve => {
+                let detail = format!("no answer from the resolver within {timeout:?}");
+                return Finding::new(Outcome::Local, detail);
+            }
+            Stage::Prepare | Stage::Connect => "no connection",
+            Stage::Tls => "no TLS handshake",
+            Stage::Answer => "no answer",
+            Stage::Body => "no complete answer",
+            Stage::Command => "command did not end",
+        };
+        Finding::new(Outcome::Timeout, format!("{what} within {timeout:?}"))
+    }
+
+    /// Closes the attempt.
+    pub(super) fn report(mut self, end: Step) -> Report {
+        if end.is_ok() {
+            self.enter(Stage::Prepare);
+        }
+        self.phases.total = self.elapsed();
+        let (outcome, detail) = match end {
+            Ok(()) => (Outcome::Ok, None),
+            Err(finding) => (finding.outcome, Some(Arc::from(finding.detail))),
+        };
+        Report {
+            observation: Observation { outcome, latency: self.phases.total, detail },
+            phases: self.phases,
+            address: self.address,
+            certificate_expires_in: self.certificate_left,
+            status: self.status,
+        }
+    }
+}
