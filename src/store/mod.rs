@@ -1,1 +1,56 @@
 //! State and history on disk.
+//!
+//! Owns the files of one state directory: what the engine must remember over a restart, what it
+//! decided, and the last policy that was good. It knows nothing of what is in a snapshot, reads no
+//! clock, and never writes a value that came from a variable or a secret file.
+//!
+//! | File | Holds | Written |
+//! |---|---|---|
+//! | `state.0`, `state.1` | the last two snapshots | in turn, over the older one |
+//! | `revision` | a number no revision has reached yet | once in [`RESERVE`] revisions, replaced |
+//! | `history` | one decision a line | appended; rewritten when mostly expired |
+//! | `policy` | the last good policy, references unresolved | replaced |
+//! | `lock` | the holder's process id | under `flock`, so that it falls with its holder |
+//!
+//! Each begins with a line that names its kind and format and carries a checksum; every part is
+//! covered by a checksum of its own. A file that is not what we would have written is set aside
+//! under another name and said, and whatever of it still verifies is used.
+//!
+//! Invariants
+//! 1. What [`Store::save`] and [`Store::append`] returned `Ok` for is there after a crash or a
+//!    power cut at any later point.
+//! 2. A call that failed leaves what was there before it readable.
+//! 3. [`Opened::revision_floor`] is never below a revision that was saved, as long as any one of
+//!    the files that know about it survived.
+//! 4. Bytes that do not verify are never interpreted, whatever they are: opening a directory of
+//!    garbage neither panics nor takes more memory than a bounded buffer.
+//! 5. Of two processes on one directory the second is refused.
+//! 6. The history holds at most [`HISTORY_RECORDS`] records of at most [`HISTORY_DAYS`] days.
+//!
+//! # Why not an embedded database
+//! redb 4.6 was measured against this, as the release build would run it (four small commits, 20
+//! history records, an 80 KiB file, state on the disk of a two-core machine):
+//!
+//! | | redb | these files |
+//! |---|---|---|
+//! | one flipped bit, 2,215 places | 513 read as wrong values, 9 panics | 0 and 0 |
+//! | 512 bytes zeroed, 188 places | 42 read as wrong values, 22 panics | 0 and 0 |
+//! | cut short, 201 lengths | everything lost | the rest is kept |
+//! | new file | 72 KiB | 8 KiB |
+//! | durable write, median | 0.26 ms | 0.14 ms in place, 0.25 ms appended |
+//!
+//! It verifies its checksums only after an unclean close, and a panic is an abort in the release
+//! build: a damaged page would mean a sidecar that cannot start until a person deletes the file.
+
+mod directory;
+mod document;
+mod error;
+mod files;
+mod history;
+mod lock;
+mod slots;
+
+pub use directory::{LastGood, Opened, Reader, Saved, Store};
+pub use error::{SetAside, StoreError};
+pub use history::{HISTORY_DAYS, HISTORY_RECORDS, HistoryQuery};
+pub use slots::RESERVE;

@@ -1,0 +1,360 @@
+//! Decisions, one a line, oldest first.
+//!
+//! ```text
+//! mcp-failover history 1 crc=0f1e2d3c
+//! 1a2b3c4d 1763900000000 12 {"schema":1,"at":"2025-11-23T12:13:20.000Z",…}
+//! ```
+//! A line is its checksum, the time in milliseconds, the revision and the record. Lines make a
+//! damaged part harmless: the next line break is where reading goes on. What is too old or too
+//! much is forgotten at once and removed from the file when it is more than the rest.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::core::action::MoveKind;
+use crate::core::id::ServiceName;
+use crate::core::record::HistoryRecord;
+use crate::store::document::{Damage, decode_head, head_line};
+use crate::store::error::{SetAside, StoreError};
+use crate::store::files::{Dir, Found, find, is_linked};
+
+/// Records kept at most.
+pub const HISTORY_RECORDS: usize = 10_000;
+
+/// Days a record is kept at most, by the time of the newest one.
+pub const HISTORY_DAYS: u64 = 7;
+
+pub(super) const NAME: &str = "history";
+
+/// Longest line, in bytes.
+const LINE: usize = 1024 * 1024;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) records: usize,
+    pub(super) age_ms: u64,
+    pub(super) bytes: u64,
+    /// Forgotten bytes that are left in the file in any case.
+    pub(super) slack: u64,
+}
+
+pub(super) const BOUNDS: Bounds = Bounds {
+    records: HISTORY_RECORDS,
+    age_ms: HISTORY_DAYS * 24 * 60 * 60 * 1000,
+    bytes: 64 * 1024 * 1024,
+    slack: 256 * 1024,
+};
+
+/// Which records to read.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryQuery {
+    /// Only of this service.
+    pub service: Option<ServiceName>,
+    /// Only of this kind.
+    pub kind: Option<MoveKind>,
+    /// This many at most; `None` for all.
+    pub limit: Option<usize>,
+}
+
+impl HistoryQuery {
+    fn matches(&self, record: &HistoryRecord) -> bool {
+        self.service.as_ref().is_none_or(|service| *service == record.decision.service)
+            && self.kind.is_none_or(|kind| kind == record.decision.kind)
+    }
+}
+
+/// Where a line lies.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at_ms: u64,
+    start: u64,
+    /// Without its line break.
+    length: usize,
+}
+
+impl Entry {
+    fn end(&self) -> u64 {
+        self.start + size(self.length) + 1
+    }
+}
+
+/// The lines that verify, and what else there was.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: VecDeque<Entry>,
+    /// Greatest revision on any line.
+    pub(super) revision: u64,
+    end: u64,
+    damaged: usize,
+    head: Option<Damage>,
+}
+
+impl Index {
+    /// Reads through a file without keeping it.
+    pub(super) fn build(file: &File) -> io::Result<Self> {
+        let mut reader = BufReader::new(file);
+        reader.rewind()?;
+        let (mut index, mut line) = (Self::default(), Vec::new());
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(size(LINE)).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                break;
+            }
+            index.add(&line);
+            index.end += size(read);
+        }
+        if index.end == 0 {
+            index.head = Some(Damage::Head);
+        }
+        Ok(index)
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        if self.end == 0 {
+            self.head = decode_head(NAME, line).err();
+            return;
+        }
+        let whole = line.strip_suffix(b"\n");
+        let content = whole.unwrap_or(line);
+        let Some((at_ms, revision, _)) = parse(content) else {
+            self.damaged += 1;
+            return;
+        };
+        self.damaged += usize::from(whole.is_none());
+        self.revision = self.revision.max(revision);
+        self.entries.push_back(Entry { at_ms, start: self.end, length: content.len() });
+    }
+
+    /// What is wrong with the file, if anything.
+    fn complaint(&self) -> Option<String> {
+        match (&self.head, self.damaged) {
+            (None, 0) => None,
+            (Some(damage @ Damage::Newer(_)), _) => Some(damage.why()),
+            (_, damaged) => Some(format!(
+                "is damaged in {} places; the {} records that verify are kept",
+                damaged + usize::from(self.head.is_some()),
+                self.entries.len()
+            )),
+        }
+    }
+
+    /// Whether a newer program wrote it; as an error for a reader.
+    pub(super) fn newer(&self, path: &Path) -> Option<StoreError> {
+        self.head.as_ref()?.newer(path)
+    }
+
+    /// Forgets what is out of bounds.
+    fn trim(&mut self, bounds: &Bounds, now_ms: u64) {
+        while let Some(oldest) = self.entries.front() {
+            let expired = oldest.at_ms.saturating_add(bounds.age_ms) < now_ms;
+            let many = bounds.records < self.entries.len();
+            let large = bounds.bytes < self.end - oldest.start && 1 < self.entries.len();
+            if !(expired || many || large) {
+                break;
+            }
+            self.entries.pop_front();
+        }
+    }
+
+    fn forgotten_bytes(&self) -> u64 {
+        self.entries.front().map_or(self.end, |oldest| oldest.start)
+    }
+
+    /// The newest records that match, newest first. One that no longer verifies, or that a newer
+    /// program wrote in words unknown to this one, is passed over.
+    pub(super) fn query(
+        &self,
+        file: &File,
+        query: &HistoryQuery,
+    ) -> io::Result<Vec<HistoryRecord>> {
+        let mut found = Vec::new();
+        for entry in self.entries.iter().rev() {
+            if query.limit.is_some_and(|limit| limit <= found.len()) {
+                break;
+            }
+            let line = read_line(file, entry)?;
+            let record = parse(&line).and_then(|(_, _, json)| serde_json::from_slice(json).ok());
+            found.extend(record.filter(|record| query.matches(record)));
+        }
+        Ok(found)
+    }
+}
+
+/// The history of a directory, open to be appended to.
+#[derive(Debug)]
+pub(super) struct History {
+    file: File,
+    index: Index,
+    bounds: Bounds,
+    /// Bytes after the end may be the rest of a line that could not be written.
+    torn: bool,
+}
+
+impl History {
+    pub(super) fn open(
+        dir: &Dir,
+        bounds: Bounds,
+        now_ms: u64,
+        warnings: &mut Vec<SetAside>,
+    ) -> Result<Self, StoreError> {
+        let path = dir.file(NAME);
+        let file = match find(&path, OFlags::RDWR)? {
+            Found::File(file) => file,
+            Found::Absent => return Self::create(dir, bounds),
+            Found::Strange(why) => {
+                warnings.push(dir.set_aside(NAME, now_ms, &why)?);
+                return Self::create(dir, bounds);
+            }
+        };
+        let index = match Index::build(&file) {
+            Ok(index) => index,
+            Err(error) => {
+                let why = format!("cannot be read: {error}");
+                warnings.push(dir.set_aside(NAME, now_ms, &why)?);
+                return Self::create(dir, bounds);
+            }
+        };
+        let complaint = index.complaint();
+        let mut history = Self { file, index, bounds, torn: false };
+        if let Some(why) = complaint {
+            warnings.push(dir.keep_aside(NAME, now_ms, &why)?);
+            history.rewrite(dir)?;
+        }
+        history.index.trim(&history.bounds, now_ms);
+        Ok(history)
+    }
+
+    fn create(dir: &Dir, bounds: Bounds) -> Result<Self, StoreError> {
+        let head = head_line(NAME, &[]);
+        let file = dir.replace(NAME, head.as_bytes())?;
+        let index = Index { end: size(head.len()), ..Index::default() };
+        Ok(Self { file, index, bounds, torn: false })
+    }
+
+    /// Greatest revision on any line there is.
+    pub(super) const fn revision(&self) -> u64 {
+        self.index.revision
+    }
+
+    /// Appends durably, and forgets what is out of bounds.
+    pub(super) fn append(
+        &mut self,
+        dir: &Dir,
+        record: &HistoryRecord,
+        at_ms: u64,
+    ) -> Result<(), StoreError> {
+        let path = dir.file(NAME);
+        let revision = record.decision.revision.get();
+        let json = serde_json::to_string(record).map_err(StoreError::Encode)?;
+        let line = format(at_ms, revision, &json);
+        if LINE < line.len() {
+            return Err(StoreError::TooLarge { path, bytes: line.len(), limit: LINE });
+        }
+        if !is_linked(&self.file) {
+            self.rewrite(dir)?;
+        }
+        self.write(line.as_bytes()).map_err(StoreError::io("append to", &path))?;
+        let entry = Entry { at_ms, start: self.index.end, length: line.len() - 1 };
+        self.index.end = entry.end();
+        self.index.revision = self.index.revision.max(revision);
+        self.index.entries.push_back(entry);
+        self.index.trim(&self.bounds, at_ms);
+        self.compact(dir);
+        Ok(())
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.index.end)?;
+        }
+        self.torn = true;
+        self.file.write_all_at(line, self.index.end)?;
+        self.file.sync_data()?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Removes forgotten lines from the file once they are most of it. The record is safe by now,
+    /// so a failure costs only space, and the next append tries again.
+    fn compact(&mut self, dir: &Dir) {
+        let forgotten = self.index.forgotten_bytes();
+        let live = self.index.end - forgotten;
+        if self.bounds.slack.max(live) < forgotten {
+            drop(self.rewrite(dir));
+        }
+    }
+
+    /// Puts a file with exactly the lines of the index in place.
+    fn rewrite(&mut self, dir: &Dir) -> Result<(), StoreError> {
+        let head = head_line(NAME, &[]);
+        let mut end = size(head.len());
+        let mut entries = VecDeque::with_capacity(self.index.entries.len());
+        let file = dir.replace_with(NAME, |file| {
+            let mut writer = BufWriter::new(file);
+            writer.write_all(head.as_bytes())?;
+            for entry in &self.index.entries {
+                writer.write_all(&read_line(&self.file, entry)?)?;
+                writer.write_all(b"\n")?;
+                let moved = Entry { start: end, ..*entry };
+                end = moved.end();
+                entries.push_back(moved);
+            }
+            writer.flush()
+        })?;
+        self.file = file;
+        self.index = Index { entries, revision: self.index.revision, end, ..Index::default() };
+        self.torn = false;
+        Ok(())
+    }
+
+    pub(super) fn query(
+        &self,
+        dir: &Dir,
+        query: &HistoryQuery,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        let read = self.index.query(&self.file, query);
+        read.map_err(StoreError::io("read", &dir.file(NAME)))
+    }
+}
+
+fn read_line(file: &File, entry: &Entry) -> io::Result<Vec<u8>> {
+    let mut line = vec![0; entry.length];
+    file.read_exact_at(&mut line, entry.start)?;
+    Ok(line)
+}
+
+fn format(at_ms: u64, revision: u64, json: &str) -> String {
+    let content = format!("{at_ms} {revision} {json}");
+    format!("{:08x} {content}\n", crc32fast::hash(content.as_bytes()))
+}
+
+/// Time, revision and record of a line that verifies.
+fn parse(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+    let (crc, content) = split(line)?;
+    if crc != format!("{:08x}", crc32fast::hash(content)).as_bytes() {
+        return None;
+    }
+    let (at_ms, rest) = split(content)?;
+    let (revision, json) = split(rest)?;
+    Some((number(at_ms)?, number(revision)?, json))
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = bytes.iter().position(|byte| *byte == b' ')?;
+    Some((bytes.get(..space)?, bytes.get(space + 1..)?))
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn size(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
