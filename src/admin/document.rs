@@ -156,6 +156,31 @@ pub struct EndpointDocument {
     /// When the next probe is due.
     #[serde(default)]
     pub next_probe_at: Option<String>,
+    /// Where the time of the latest attempt went.
+    #[serde(default)]
+    pub phases: Option<PhasesDocument>,
+    /// How long the certificate seen last is still valid, in seconds.
+    #[serde(default)]
+    pub certificate_expires_in_seconds: Option<f64>,
+}
+
+/// Where the time of an attempt went, in seconds; a part that did not happen is absent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PhasesDocument {
+    /// Name to address.
+    #[serde(default)]
+    pub resolve: Option<f64>,
+    /// Address to connection.
+    #[serde(default)]
+    pub connect: Option<f64>,
+    /// TLS handshake.
+    #[serde(default)]
+    pub tls: Option<f64>,
+    /// Ready connection to the first byte of the answer.
+    #[serde(default)]
+    pub first_byte: Option<f64>,
+    /// Start to verdict.
+    pub total: f64,
 }
 
 /// One output.
@@ -234,6 +259,8 @@ fn endpoint(seen: &EndpointStatus, clock: Clock<'_>) -> EndpointDocument {
         suppressed: seen.suppressed,
         leases: seen.leases,
         next_probe_at: seen.next_probe_at.map(clock),
+        phases: None,
+        certificate_expires_in_seconds: None,
     }
 }
 
