@@ -1,1 +1,97 @@
 //! Where the active configuration goes.
+//!
+//! Owns the path from a published configuration to bytes that a server reads, and the word to
+//! that server that there is something to read. It decides nothing: which endpoint is active is
+//! settled before it is called. It never writes a value anywhere but into its own file.
+//!
+//! Invariants
+//! 1. A reader that opens the file at any instant, and after any crash, sees one whole published
+//!    revision: a host and its key are always of the same endpoint.
+//! 2. A write that fails leaves the old file as it was and is tried again until it works or a
+//!    newer configuration takes its place.
+//! 3. A hook runs only after the file it speaks of is on disk, and until it works or a newer
+//!    change takes its place.
+//! 4. No output waits for another, and no write waits for a hook.
+
+mod env_file;
+mod error;
+mod hook;
+mod place;
+mod publish;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::policy::secret::Secret;
+
+pub use env_file::{Verified, VerifyError, render, verify};
+pub use error::OutputError;
+pub use publish::{Change, Published, publish};
+pub use worker::run;
+
+/// What is active now, for every service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ActiveConfig {
+    /// The publication's number.
+    pub revision: Revision,
+    /// Every service of the policy.
+    pub services: BTreeMap<ServiceName, ActiveService>,
+}
+
+/// What is active for one service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ActiveService {
+    /// The active endpoint; `None` when the service is to fail rather than to be served.
+    pub endpoint: Option<EndpointName>,
+    /// The endpoint's variables; empty when there is no endpoint.
+    pub env: BTreeMap<String, Secret>,
+}
+
+/// What became of an output.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OutputReport {
+    /// The output's name, as in the policy.
+    pub output: Arc<str>,
+    /// The revision that it was about.
+    pub revision: Revision,
+    /// What happened.
+    pub kind: ReportKind,
+}
+
+/// What happened to an output. No text in here holds a value of a variable.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ReportKind {
+    /// The file holds the revision, durably.
+    Wrote {
+        /// Whether a variable other than the revision's number differs from before.
+        changed: bool,
+        /// From taking up the configuration to the file being durable, this attempt only.
+        took: Duration,
+    },
+    /// The file could not be written; the old one stands and the write is tried again.
+    Failed {
+        /// Why: a fragment that follows "failed to", with what a person can do about it.
+        error: Arc<str>,
+    },
+    /// A hook did its work.
+    HookRan {
+        /// Which hook.
+        hook: Arc<str>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A hook did not do its work and is tried again.
+    HookFailed {
+        /// Which hook.
+        hook: Arc<str>,
+        /// Why.
+        error: Arc<str>,
+    },
+    /// Somebody changed or removed the file; it is as it should be again.
+    DriftRepaired,
+    /// Something that a person should know, said once.
+    Warning(Arc<str>),
+}

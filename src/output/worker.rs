@@ -1,0 +1,229 @@
+//! Keeps one output up to date for as long as the sidecar runs.
+//!
+//! Owns the order of things: write, then hooks; try again when one fails; look every now and then
+//! whether somebody changed the file. The latest configuration wins, and older ones are forgotten.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::id::Revision;
+use crate::output::hook::{self, Committed};
+use crate::output::place::Stamp;
+use crate::output::publish::{self, Change, Published};
+use crate::output::{ActiveConfig, OutputError, OutputReport, ReportKind};
+use crate::policy::model::{EnvFile, EnvMode, Output};
+
+/// How often the file is compared with what was left there.
+const LOOK: Duration = Duration::from_secs(2);
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Runs one output until cancelled, hooks and all.
+///
+/// The latest configuration is written at once; one that cannot be written is tried again until
+/// it can or a newer one takes its place. A write under way when `cancel` comes is finished first.
+pub async fn run(
+    output: Output,
+    configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+    reports: mpsc::Sender<OutputReport>,
+    cancel: CancellationToken,
+) {
+    let Output::EnvFile(file) = output;
+    let file = Arc::new(file);
+    let reporter = Reporter { output: Arc::from(file.name.as_str()), reports };
+    let (committed, _) = watch::channel(None);
+    let ended = cancel.child_token();
+    let mut hooks = JoinSet::new();
+    for hook in &file.on_change {
+        let following = committed.subscribe();
+        hooks.spawn(hook::follow(hook.clone(), following, reporter.clone(), ended.clone()));
+    }
+    let worker = Worker {
+        file,
+        committed,
+        reporter,
+        warned: BTreeSet::new(),
+        written: None,
+        failures: Retry::default(),
+    };
+    worker.run(configs, &cancel).await;
+    ended.cancel();
+    while hooks.join_next().await.is_some() {}
+}
+
+/// Says what became of one output.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    output: Arc<str>,
+    reports: mpsc::Sender<OutputReport>,
+}
+
+impl Reporter {
+    pub(super) async fn say(&self, revision: Revision, kind: ReportKind) {
+        let report = OutputReport { output: Arc::clone(&self.output), revision, kind };
+        if self.reports.send(report).await.is_err() {
+            tracing::debug!(output = &*self.output, "nobody listens to reports any more");
+        }
+    }
+
+    pub(super) fn output(&self) -> &str {
+        &self.output
+    }
+}
+
+/// How long to wait before trying again.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    last: Option<Duration>,
+}
+
+impl Retry {
+    /// The next wait: twice the last one, up to the longest.
+    pub(super) fn next(&mut self) -> Duration {
+        let wait = self.last.map_or(RETRY_FIRST, |last| (last * 2).min(RETRY_LONGEST));
+        self.last = Some(wait);
+        wait
+    }
+}
+
+/// What the file was left as.
+#[derive(Clone, Debug)]
+struct Left {
+    config: Arc<ActiveConfig>,
+    stamp: Option<Stamp>,
+}
+
+struct Worker {
+    file: Arc<EnvFile>,
+    committed: watch::Sender<Option<Committed>>,
+    reporter: Reporter,
+    warned: BTreeSet<&'static str>,
+    written: Option<Left>,
+    failures: Retry,
+}
+
+impl Worker {
+    async fn run(
+        mut self,
+        mut configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+        cancel: &CancellationToken,
+    ) {
+        self.sweep().await;
+        loop {
+            let config = configs.borrow_and_update().clone();
+            let wait = match config {
+                Some(config) => self.tend(&config).await,
+                None => LOOK,
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                changed = configs.changed() => match changed {
+                    Ok(()) => self.failures = Retry::default(),
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn sweep(&mut self) {
+        let path = self.file.path.clone();
+        // What cannot be swept is no reason not to write; writing says what is wrong.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || publish::sweep(&path)).await {
+            tracing::debug!(output = self.reporter.output(), %error, "no sweep");
+        }
+    }
+
+    /// Brings the file up to date if it may not be, and says when to look again.
+    async fn tend(&mut self, config: &Arc<ActiveConfig>) -> Duration {
+        let since = Instant::now();
+        let known = self.written.as_ref().filter(|left| left.config == *config);
+        let known_stamp = known.and_then(|left| left.stamp);
+        let known = known.is_some();
+        if known_stamp.is_some() && self.stamp().await == known_stamp {
+            return LOOK;
+        }
+        match self.publish(config).await {
+            Ok((published, stamp)) => {
+                self.written = Some(Left { config: Arc::clone(config), stamp });
+                self.settled(config, published, known, since.elapsed()).await;
+                LOOK
+            }
+            Err(error) => {
+                let error = Arc::from(error.explain());
+                self.reporter.say(config.revision, ReportKind::Failed { error }).await;
+                self.failures.next()
+            }
+        }
+    }
+
+    async fn stamp(&self) -> Option<Stamp> {
+        let path = self.file.path.clone();
+        tokio::task::spawn_blocking(move || Stamp::at(&path)).await.ok().flatten()
+    }
+
+    async fn publish(
+        &self,
+        config: &Arc<ActiveConfig>,
+    ) -> Result<(Published, Option<Stamp>), OutputError> {
+        let (file, config) = (Arc::clone(&self.file), Arc::clone(config));
+        tokio::task::spawn_blocking(move || publish::publish_and_stamp(&file, &config))
+            .await
+            .unwrap_or_else(|_| Err(OutputError::Aborted { path: self.file.path.clone() }))
+    }
+
+    /// Hooks hear of the change before anybody else does.
+    async fn settled(
+        &mut self,
+        config: &Arc<ActiveConfig>,
+        published: Published,
+        known: bool,
+        took: Duration,
+    ) {
+        let change = published.change;
+        self.failures = Retry::default();
+        let changed = change == Change::Variables;
+        self.committed.send_modify(|committed| {
+            let changes = committed.as_ref().map_or(0, |committed| committed.changes);
+            *committed = Some(Committed {
+                changes: changes + u64::from(changed),
+                config: Arc::clone(config),
+                file: Arc::clone(&self.file),
+            });
+        });
+        if !known {
+            self.reporter.say(config.revision, ReportKind::Wrote { changed, took }).await;
+        } else if self.is_drift(change) {
+            self.reporter.say(config.revision, ReportKind::DriftRepaired).await;
+        }
+        self.warn(config.revision, published).await;
+    }
+
+    /// Between lines of others, what others write is no drift.
+    fn is_drift(&self, change: Change) -> bool {
+        match change {
+            Change::None => false,
+            Change::Text => self.file.mode == EnvMode::Own,
+            Change::Access | Change::Variables => true,
+        }
+    }
+
+    async fn warn(&mut self, revision: Revision, published: Published) {
+        let in_place = "the file is a mount point and is overwritten in place, which a crash can \
+                        tear; mount its directory instead";
+        let owner = "the file's former owner could not be kept; set owner and group in the policy";
+        let due = [(published.in_place, in_place), (!published.owner_kept, owner)];
+        for (_, text) in due.into_iter().filter(|(applies, _)| *applies) {
+            if self.warned.insert(text) {
+                self.reporter.say(revision, ReportKind::Warning(Arc::from(text))).await;
+            }
+        }
+    }
+}
