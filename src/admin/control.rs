@@ -229,8 +229,11 @@ impl Door {
         let (reply, answer) = oneshot::channel();
         let asked = self.requests.send(ControlRequest { request, reply });
         let answered = timeout(ANSWER_TIMEOUT, async {
-            asked.await.map_err(|_| stopping())?;
-            answer.await.map_err(|_: oneshot::error::RecvError| stopping())?
+            // Either half is gone only when its owner is.
+            match asked.await {
+                Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
+                Err(_) => Err(stopping()),
+            }
         });
         answered.await.unwrap_or_else(|_| {
             Err(ControlFailure::new(FailureCode::Busy, "the sidecar did not answer in time"))

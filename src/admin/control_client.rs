@@ -65,17 +65,15 @@ impl ControlError {
 
 fn unreachable_help(path: &Path, kind: io::ErrorKind) -> String {
     let path = path.display();
-    match kind {
-        io::ErrorKind::PermissionDenied => {
-            format!("run the command as the sidecar's user or as root; socket {path}")
-        }
-        io::ErrorKind::NotFound => {
-            format!(
-                "is the sidecar running? socket {path} does not exist; `--control` names another"
-            )
-        }
-        _ => format!("is the sidecar running? socket {path}"),
+    if kind == io::ErrorKind::PermissionDenied {
+        return format!("run the command as the sidecar's user or as root; socket {path}");
     }
+    if kind == io::ErrorKind::NotFound {
+        return format!(
+            "is the sidecar running? there is no socket {path}; `--control` names another"
+        );
+    }
+    format!("is the sidecar running? socket {path}")
 }
 
 /// A connection to a running sidecar.
@@ -117,10 +115,10 @@ impl Client {
                 Err(error) => Err(sent.err().unwrap_or(error)),
             }
         };
-        let answer = timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .map_err(|_: tokio::time::error::Elapsed| ControlError::Timeout)?
-            .map_err(ControlError::Broken)?;
+        let Ok(answer) = timeout(ANSWER_TIMEOUT, exchange).await else {
+            return Err(ControlError::Timeout);
+        };
+        let answer = answer.map_err(ControlError::Broken)?;
         open(&answer)?.map_err(ControlError::Failed)
     }
 
@@ -129,10 +127,10 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn watch(mut self) -> Result<Watch, ControlError> {
-        match self.call(&Request::Watch).await? {
-            Answer::Watching => Ok(Watch { reader: self.reader, _writer: self.writer }),
-            _ => Err(ControlError::Nonsense),
+        if self.call(&Request::Watch).await? != Answer::Watching {
+            return Err(ControlError::Nonsense);
         }
+        Ok(Watch { reader: self.reader, _writer: self.writer })
     }
 }
 
@@ -170,7 +168,7 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<V
 }
 
 fn open(line: &[u8]) -> Result<Result<Answer, ControlFailure>, ControlError> {
-    let envelope: Envelope =
-        serde_json::from_slice(line).map_err(|_: serde_json::Error| ControlError::Nonsense)?;
-    envelope.open().ok_or(ControlError::Nonsense)
+    // Why the line cannot be read would quote it; that it cannot be read is all there is to say.
+    let envelope: Option<Envelope> = serde_json::from_slice(line).ok();
+    envelope.and_then(Envelope::open).ok_or(ControlError::Nonsense)
 }

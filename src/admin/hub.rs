@@ -43,10 +43,10 @@ impl FromStr for EventId {
     type Err = ParseEventIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (run, seq) = text.split_once('-').ok_or(ParseEventIdError)?;
-        let run =
-            u32::from_str_radix(run, 16).map_err(|_: std::num::ParseIntError| ParseEventIdError)?;
-        let seq = seq.parse().map_err(|_: std::num::ParseIntError| ParseEventIdError)?;
+        let parts = text
+            .split_once('-')
+            .and_then(|(run, seq)| Some((u32::from_str_radix(run, 16).ok()?, seq.parse().ok()?)));
+        let (run, seq) = parts.ok_or(ParseEventIdError)?;
         Ok(Self { run, seq })
     }
 }

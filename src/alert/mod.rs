@@ -96,7 +96,9 @@ pub async fn run(
         }
     }
     tasks.close();
-    outboxes.iter().for_each(|outbox| outbox.close());
+    for outbox in &outboxes {
+        outbox.close();
+    }
     tokio::time::timeout(GOODBYE, tasks.wait()).await.ok();
 }
 

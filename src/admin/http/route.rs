@@ -85,7 +85,7 @@ impl Desk {
         let route = Route::of(request.uri().path());
         let answer = match self.admit(request, local, route) {
             Ok(route) => self.give(route, request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         };
         metric::admin_request(route.map_or("other", Route::label), answer.status().as_u16());
         armoured(answer)
@@ -96,26 +96,27 @@ impl Desk {
         request: &Request<Incoming>,
         local: SocketAddr,
         route: Option<Route>,
-    ) -> Result<Route, Response<Answer>> {
+    ) -> Result<Route, Box<Response<Answer>>> {
+        let refuse = |code, text| Box::new(plain(code, text));
         let allowed_hosts = &self.state.allowed_hosts;
         let arrival = Arrival { listen: self.listen, local, allowed_hosts };
         guard::check(request.headers(), request.uri(), &arrival)
-            .map_err(|why| plain(StatusCode::FORBIDDEN, why.help()))?;
+            .map_err(|why| refuse(StatusCode::FORBIDDEN, why.help()))?;
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > TARGET_MAX {
-            return Err(plain(StatusCode::URI_TOO_LONG, "the address is too long\n"));
+            return Err(refuse(StatusCode::URI_TOO_LONG, "the address is too long\n"));
         }
-        let route = route.ok_or_else(|| plain(StatusCode::NOT_FOUND, "no such page\n"))?;
+        let route = route.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such page\n"))?;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "this surface is read-only\n");
+            let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "this surface is read-only\n");
             refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Err(refusal);
         }
         if !request.body().is_end_stream() {
-            return Err(closing(plain(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "this surface takes no request body\n",
-            )));
+            let mut refusal =
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, "this surface takes no request body\n");
+            refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Err(refusal);
         }
         Ok(route)
     }
@@ -182,7 +183,7 @@ impl Desk {
     }
 }
 
-const fn verdict<'a>(good: bool, why: &'a str) -> (StatusCode, &'a str) {
+const fn verdict(good: bool, why: &str) -> (StatusCode, &str) {
     if good { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, why) }
 }
 
@@ -232,11 +233,6 @@ fn respond(code: StatusCode, content_type: &'static str, body: Answer) -> Respon
     let mut response = Response::new(body);
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn closing(mut response: Response<Answer>) -> Response<Answer> {
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

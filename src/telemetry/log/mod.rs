@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use tracing::Level;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -56,8 +56,14 @@ pub enum LogError {
     #[error("understand the log format `{0}`: it is auto, text or json")]
     Format(String),
     /// The filter cannot be read.
-    #[error("understand the log level `{0}`: write `info`, or `warn,mcp_failover=debug`")]
-    Filter(String),
+    #[error("understand the log level `{filter}`: write `info`, or `warn,mcp_failover=debug`")]
+    Filter {
+        /// As given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
     /// Logs are set up already.
     #[error("set up logs: {0}")]
     Install(String),
@@ -71,9 +77,8 @@ pub enum LogError {
 /// # Errors
 /// When the filter cannot be read, or logs are set up already.
 pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
-    let targets: Targets = filter
-        .parse()
-        .map_err(|_: tracing_subscriber::filter::ParseError| LogError::Filter(filter.to_owned()))?;
+    let targets: Targets =
+        filter.parse().map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let terminal = std::io::stderr().is_terminal();
     let (sink, guard) = sink::spawn(std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(sink);

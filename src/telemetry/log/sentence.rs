@@ -34,9 +34,10 @@ fn say(event: &Event) -> (Level, String) {
             health_level(*to),
             format!("{service}/{endpoint} went from {} to {}: {cause}", from.label(), to.label()),
         ),
-        Event::CriticalFailure { service, endpoint, cause } => {
-            (Level::ERROR, format!("critical service {service} lost {}: {cause}", shown(endpoint)))
-        }
+        Event::CriticalFailure { service, endpoint, cause } => (
+            Level::ERROR,
+            format!("critical service {service} lost {}: {cause}", shown(endpoint.as_ref())),
+        ),
         Event::BreakerChange { service, endpoint, from, to, reason } => {
             let level = if reason.is_some() { Level::WARN } else { Level::INFO };
             let why = reason.map(|reason| format!(": {}", reason.label())).unwrap_or_default();
@@ -96,7 +97,7 @@ const fn health_level(to: Health) -> Level {
 fn switched(decision: &Decision) -> (Level, String) {
     let Decision { service, from, to, kind, cause, revision, .. } = decision;
     let level = if *kind == MoveKind::Failover { Level::WARN } else { Level::INFO };
-    let (from, to) = (shown(from), shown(to));
+    let (from, to) = (shown(from.as_ref()), shown(to.as_ref()));
     let kind = kind.label();
     (level, format!("{kind}: {service} moved from {from} to {to} at revision {revision}: {cause}"))
 }
@@ -156,6 +157,6 @@ fn about(event: &Event) -> (Option<String>, Option<String>) {
     }
 }
 
-fn shown(endpoint: &Option<EndpointName>) -> &str {
-    endpoint.as_ref().map_or("nothing", EndpointName::as_str)
+fn shown(endpoint: Option<&EndpointName>) -> &str {
+    endpoint.map_or("nothing", EndpointName::as_str)
 }

@@ -130,7 +130,7 @@ catalogue! {
     PROBES: Counter Count "mcp_failover_probes_total" ["service" "endpoint" "kind" "outcome"]
         "Attempts that ended, by outcome; kind is shallow or deep.";
     PROBE_DURATION: Histogram Seconds "mcp_failover_probe_duration_seconds" ["service" "phase"] ATTEMPT
-        "Time an attempt spent in each phase: resolve, connect, tls, first_byte, total.";
+        "Time an attempt spent in each phase: resolve, connect, tls, `first_byte`, total.";
     PROBE_LATENESS: Histogram Seconds "mcp_failover_probe_lateness_seconds" [] LOCAL
         "How long after it was due an attempt began.";
     PROBES_IN_FLIGHT: Gauge Count "mcp_failover_probes_in_flight" []
@@ -176,7 +176,7 @@ catalogue! {
     OUTPUT_DRIFT: Counter Count "mcp_failover_output_drift_repaired_total" ["output"]
         "Times somebody else's edit of an output was found and undone.";
     HOOKS: Counter Count "mcp_failover_hook_runs_total" ["output" "result"]
-        "Runs of on_change hooks: ok, failed, timeout, superseded.";
+        "Runs of `on_change` hooks: ok, failed, timeout, superseded.";
     STORE_WRITES: Counter Count "mcp_failover_store_writes_total" ["result"]
         "Writes of state to disk: ok, failed.";
     STORE_WRITE_DURATION: Histogram Seconds "mcp_failover_store_write_duration_seconds" [] LOCAL

@@ -62,7 +62,9 @@ pub(super) fn install() -> Result<(), InstallError> {
     let handle =
         builder.install_recorder().map_err(|error| InstallError::Recorder(error.to_string()))?;
     ledger.clear();
-    CATALOGUE.iter().for_each(|metric| describe(metric));
+    for metric in CATALOGUE {
+        describe(metric);
+    }
     RECORDER.get_or_init(|| handle);
     Ok(())
 }
