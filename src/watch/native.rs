@@ -121,3 +121,7 @@ fn note(failure: &mut Option<String>, error: &notify::Error) {
     };
     failure.get_or_insert(why);
 }
+
+#[cfg(test)]
+#[path = "native_tests.rs"]
+mod tests;

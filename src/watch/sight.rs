@@ -201,3 +201,7 @@ impl SecretSight {
         Ok(Some(digest(&bytes)))
     }
 }
+
+#[cfg(test)]
+#[path = "sight_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod again;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 
