@@ -1,15 +1,30 @@
 //! Every integration test, in one binary: on a small machine each further one costs a link.
+//!
+//! Each room is marked as test code, so that the lints grant it what they grant to tests.
 
+#[cfg(test)]
 mod admin;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
 mod e2e;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod output;
+#[cfg(test)]
 mod policy;
+#[cfg(test)]
 mod probe;
+#[cfg(test)]
 mod reference;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
 mod store;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
 mod watch;
