@@ -1,1 +1,640 @@
-//! Being built.
+//! Decides for one service: stay, move, or hold.
+//!
+//! A pure function of what is known at one moment. It keeps no state, publishes nothing and knows
+//! neither probes nor timers; `engine` shows it a [`View`] and carries out the [`Verdict`].
+//!
+//! The order is: pinned, paused, blind (isolated or stalled), active lost, return to a better tier.
+//!
+//! Invariants
+//! 1. A pin is obeyed before everything else, and nothing moves a service that is paused.
+//! 2. An automatic move never goes to an endpoint that is drained, or known not to be usable.
+//! 3. A usable active endpoint is left only for a better tier, or because of its score for one that
+//!    is better by more than [`HYSTERESIS`].
+//! 4. Nothing but the budget, blindness or a person delays leaving a dead endpoint for a proven one.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::core::action::{HoldReason, MoveKind};
+use crate::core::rules::{FailbackMode, FailoverRules, OnAllDown};
+use crate::core::time::Instant;
+
+/// An endpoint with a bad score is left only for one whose score is better by more than this.
+pub const HYSTERESIS: u16 = 200;
+
+/// Why an endpoint is not usable.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Its breaker blocks.
+    BreakerOpen,
+    /// It failed its probes.
+    Unhealthy,
+    /// It refuses our credential.
+    AuthFailed,
+    /// It serves in another role.
+    WrongRole,
+    /// It asked to be left alone.
+    Throttled,
+    /// Its breaker lets single trials through.
+    BreakerTrial,
+    /// It was never proven either way.
+    Unknown,
+    /// Its score is too low to be chosen.
+    LowScore,
+}
+
+impl Fault {
+    /// Whether it may turn out to be usable as soon as a probe passes.
+    const fn open_question(self) -> bool {
+        matches!(self, Self::Unknown | Self::BreakerTrial)
+    }
+}
+
+/// What is known of one endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Candidate {
+    /// Its tier; 0 is preferred.
+    pub tier: u32,
+    /// Whether a person took it out.
+    pub drained: bool,
+    /// Why it is not usable, if it is not.
+    pub fault: Option<Fault>,
+    /// Whether it serves with a warning.
+    pub degraded: bool,
+    /// Whether a fresh pass proves it.
+    pub proven: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Passes in a row.
+    pub passes: u32,
+    /// Its score in per mille.
+    pub score: u16,
+    /// When it will have been usable long enough to return to it.
+    pub held_at: Option<Instant>,
+    /// Until when its flapping forbids a return.
+    pub suppressed_until: Option<Instant>,
+    /// Fingerprint of its credential.
+    pub credential: u64,
+    /// Fingerprint of whoever's quota it uses.
+    pub account: u64,
+}
+
+impl Candidate {
+    const fn usable(&self) -> bool {
+        !self.drained && self.fault.is_none()
+    }
+}
+
+/// Where a service is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Place {
+    /// Not published yet.
+    Starting {
+        /// Since when it waits.
+        since: Instant,
+        /// How long it waits for a proof.
+        patience: Duration,
+    },
+    /// Published without an endpoint.
+    Nowhere,
+    /// At this candidate.
+    At(usize),
+}
+
+/// Automatic moves left.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Budget {
+    /// How many.
+    pub left: u32,
+    /// When one more is.
+    pub frees_at: Option<Instant>,
+}
+
+/// Everything that decides about one service.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Where it is.
+    pub place: Place,
+    /// Where a person pinned it.
+    pub pinned: Option<usize>,
+    /// Whether a person paused it.
+    pub paused: bool,
+    /// Why our own evidence cannot be trusted, when it cannot.
+    pub blind: Option<HoldReason>,
+    /// Whether a person chose the present place, so that only its failure leaves it.
+    pub manual: bool,
+    /// Whether it has just moved there, so that one failure is enough to move on.
+    pub verifying: bool,
+    /// Whether an outage of everything was told already, and what it asks for was done.
+    pub outage: bool,
+    /// Since when candidates are being proven.
+    pub waiting_since: Option<Instant>,
+    /// Automatic moves left.
+    pub budget: Budget,
+    /// The endpoints, in the order of the file.
+    pub candidates: &'a [Candidate],
+}
+
+/// Why the active endpoint must be left.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// It is not usable.
+    Fault(Fault),
+    /// A person took it out.
+    Drained,
+    /// It failed right after the move.
+    VerifyFailed,
+    /// There is none.
+    Nothing,
+}
+
+impl Loss {
+    /// Whether the endpoint does not serve at all, so that anything usable is better.
+    const fn hard(self) -> bool {
+        match self {
+            Self::Fault(fault) => matches!(
+                fault,
+                Fault::BreakerOpen | Fault::Unhealthy | Fault::WrongRole | Fault::BreakerTrial
+            ),
+            Self::Nothing => true,
+            Self::Drained | Self::VerifyFailed => false,
+        }
+    }
+
+    const fn kind(self) -> MoveKind {
+        match self {
+            Self::Drained => MoveKind::Switchover,
+            Self::Fault(_) | Self::VerifyFailed | Self::Nothing => MoveKind::Failover,
+        }
+    }
+}
+
+/// One step of the reasoning, in order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// A person pinned the service.
+    Pinned,
+    /// A person paused it.
+    Paused,
+    /// Our own evidence cannot be trusted.
+    Blind,
+    /// The service is not published yet.
+    Starting,
+    /// The active endpoint serves.
+    ActiveServes,
+    /// The active endpoint must be left.
+    Lost {
+        /// Why.
+        loss: Loss,
+    },
+    /// This candidate is usable and proven.
+    Proven {
+        /// Its place in the order of the file.
+        candidate: usize,
+    },
+    /// Nothing is proven yet; candidates are probed fast.
+    AwaitingProof {
+        /// When the best unproven one is taken.
+        until: Option<Instant>,
+    },
+    /// Nothing could be proven in time; this is the best guess.
+    Unproven {
+        /// Its place in the order of the file.
+        candidate: usize,
+    },
+    /// An endpoint of a better tier has not answered yet.
+    BetterTierUnsettled,
+    /// Every other usable endpoint shares the credential or quota.
+    SameCredential,
+    /// No endpoint is usable.
+    NothingAlive,
+    /// There is nowhere better to go.
+    NowhereElse,
+    /// Too many automatic moves lately.
+    BudgetSpent,
+    /// An endpoint of a better tier is usable.
+    BetterTier {
+        /// Its place in the order of the file.
+        candidate: usize,
+        /// What keeps us from returning now.
+        waits_for: Option<Wait>,
+    },
+}
+
+/// What keeps a service from returning to a better tier.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// The policy leaves it to a person.
+    ManualMode,
+    /// The policy forbids it.
+    NeverMode,
+    /// A person chose the present endpoint.
+    PersonsChoice,
+    /// It came and went too often.
+    Suppressed,
+    /// It has not been usable long enough.
+    Hold,
+    /// It has not passed often enough in a row.
+    Rise,
+    /// Its latest pass is too old; it is being probed again.
+    FreshPass,
+    /// The budget keeps its last move for an emergency.
+    Budget,
+}
+
+/// A return that is being prepared.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Return {
+    /// Where to.
+    pub to: usize,
+    /// When, if nothing changes and nobody must act first.
+    pub at: Option<Instant>,
+    /// What it waits for.
+    pub waits_for: Wait,
+}
+
+impl Return {
+    /// Whether fresh passes of the endpoint are all that it waits for.
+    #[must_use]
+    pub const fn wants_proof(self) -> bool {
+        matches!(self.waits_for, Wait::Rise | Wait::FreshPass)
+    }
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
+pub enum Next {
+    /// Nothing.
+    Stay,
+    /// A move is due, but must not happen.
+    Hold {
+        /// What stops it.
+        why: HoldReason,
+    },
+    /// Go there; `None` publishes the service without an endpoint.
+    Go {
+        /// Its place in the order of the file.
+        to: Option<usize>,
+        /// What sort of move.
+        kind: MoveKind,
+    },
+}
+
+/// The decision with its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// What to do.
+    pub next: Next,
+    /// Why the active endpoint must be left, if it must.
+    pub loss: Option<Loss>,
+    /// Whether no endpoint is usable.
+    pub outage: bool,
+    /// The return being prepared.
+    pub comeback: Option<Return>,
+    /// When time alone may change the verdict.
+    pub wake: Option<Instant>,
+    /// How it came about.
+    pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    fn new(view: &View<'_>, loss: Option<Loss>) -> Self {
+        let outage = view.outage && !view.candidates.iter().any(Candidate::usable);
+        Self { next: Next::Stay, loss, outage, comeback: None, wake: None, reasons: Vec::new() }
+    }
+
+    fn because(mut self, reason: Reason) -> Self {
+        self.reasons.push(reason);
+        self
+    }
+
+    fn go(mut self, to: Option<usize>, kind: MoveKind) -> Self {
+        self.next = Next::Go { to, kind };
+        self
+    }
+
+    fn hold(mut self, why: HoldReason, until: Option<Instant>) -> Self {
+        self.next = Next::Hold { why };
+        self.wake = until;
+        self
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(view: &View<'_>, rules: &FailoverRules, now: Instant) -> Verdict {
+    let at = match view.place {
+        Place::Starting { since, patience } => return start(view, rules, now, since + patience),
+        Place::Nowhere => None,
+        Place::At(at) => Some(at),
+    };
+    let loss = loss(view, at);
+    let verdict = Verdict::new(view, loss);
+    if let Some(pin) = view.pinned {
+        let verdict = verdict.because(Reason::Pinned);
+        if at != Some(pin) {
+            return verdict.go(Some(pin), MoveKind::Switchover);
+        }
+        return ordered(verdict, view, HoldReason::Pinned);
+    }
+    if view.paused {
+        return ordered(verdict.because(Reason::Paused), view, HoldReason::Paused);
+    }
+    if let Some(why) = view.blind {
+        let verdict = Verdict { outage: view.outage, ..verdict.because(Reason::Blind) };
+        return if loss.is_some() { verdict.hold(why, None) } else { verdict };
+    }
+    match loss {
+        Some(loss) => leave(verdict.because(Reason::Lost { loss }), view, rules, now),
+        None => comeback(verdict.because(Reason::ActiveServes), view, rules, now),
+    }
+}
+
+/// The best candidate a person would be sent to: usable, proven if possible.
+#[must_use]
+pub fn best_other(view: &View<'_>) -> Option<usize> {
+    let at = match view.place {
+        Place::At(at) => Some(at),
+        Place::Starting { .. } | Place::Nowhere => None,
+    };
+    let usable =
+        |proven: bool| best(view, move |i, c| Some(i) != at && c.usable() && (c.proven || !proven));
+    usable(true).or_else(|| usable(false))
+}
+
+/// Where to go when the active endpoint no longer exists: the best other one, or the preferred.
+#[must_use]
+pub fn refuge(view: &View<'_>) -> Option<usize> {
+    view.pinned.or_else(|| best_other(view)).or_else(|| preferred(view))
+}
+
+/// A person decided where the service is: say what they keep it from, and nothing else.
+fn ordered(mut verdict: Verdict, view: &View<'_>, why: HoldReason) -> Verdict {
+    let Some(loss) = verdict.loss else { return verdict };
+    verdict.outage |= loss.hard() && view.blind.is_none() && !anything_left(view);
+    verdict.because(Reason::Lost { loss }).hold(why, None)
+}
+
+fn loss(view: &View<'_>, at: Option<usize>) -> Option<Loss> {
+    let Some(active) = at.and_then(|at| view.candidates.get(at)) else {
+        return Some(Loss::Nothing);
+    };
+    match active.fault {
+        None | Some(Fault::Unknown) if active.drained && view.pinned.is_none() => {
+            Some(Loss::Drained)
+        }
+        Some(Fault::LowScore) if active.drained && view.pinned.is_none() => Some(Loss::Drained),
+        Some(Fault::LowScore) => much_better(view, active).then_some(Loss::Fault(Fault::LowScore)),
+        None | Some(Fault::Unknown) => {
+            (view.verifying && active.failures > 0).then_some(Loss::VerifyFailed)
+        }
+        Some(fault) => Some(Loss::Fault(fault)),
+    }
+}
+
+fn much_better(view: &View<'_>, active: &Candidate) -> bool {
+    view.candidates
+        .iter()
+        .any(|c| c.usable() && c.proven && c.score > active.score.saturating_add(HYSTERESIS))
+}
+
+fn leave(verdict: Verdict, view: &View<'_>, rules: &FailoverRules, now: Instant) -> Verdict {
+    let Some(loss) = verdict.loss else { return verdict };
+    if let Some(to) = best(view, |i, c| eligible(view, loss, i, c) && c.usable() && c.proven) {
+        return go_if_affordable(verdict.because(Reason::Proven { candidate: to }), view, to);
+    }
+    match loss {
+        Loss::VerifyFailed | Loss::Fault(Fault::LowScore) => verdict.because(Reason::NowhereElse),
+        Loss::Fault(Fault::AuthFailed | Fault::Throttled) => {
+            leave_for_another_credential(verdict, view, rules, now)
+        }
+        Loss::Fault(_) | Loss::Drained | Loss::Nothing => leave_unproven(verdict, view, rules, now),
+    }
+}
+
+fn leave_for_another_credential(
+    verdict: Verdict,
+    view: &View<'_>,
+    rules: &FailoverRules,
+    now: Instant,
+) -> Verdict {
+    let Some(loss) = verdict.loss else { return verdict };
+    if view.candidates.iter().enumerate().any(|(i, c)| eligible(view, loss, i, c) && c.usable()) {
+        let verdict = verdict.because(Reason::AwaitingProof { until: None });
+        return verdict.hold(HoldReason::AwaitingProof, None);
+    }
+    let verdict = comeback(verdict.because(Reason::SameCredential), view, rules, now);
+    if matches!(verdict.next, Next::Go { .. }) {
+        return verdict;
+    }
+    let wake = verdict.wake;
+    verdict.hold(HoldReason::SameCredential, wake)
+}
+
+/// Nothing is proven: wait for a proof, then guess, then give up.
+fn leave_unproven(
+    verdict: Verdict,
+    view: &View<'_>,
+    rules: &FailoverRules,
+    now: Instant,
+) -> Verdict {
+    let Some(loss) = verdict.loss else { return verdict };
+    let until = view.waiting_since.unwrap_or(now) + rules.proof_timeout;
+    let open = |i: usize, c: &Candidate| {
+        let question = c.fault.is_none() || c.fault.is_some_and(Fault::open_question);
+        let hopeful = if view.outage { c.fault.is_none() } else { question };
+        Some(i) != active(view) && !c.drained && hopeful
+    };
+    let pending = view.candidates.iter().enumerate().any(|(i, c)| open(i, c));
+    if pending && now < until {
+        let verdict = verdict.because(Reason::AwaitingProof { until: Some(until) });
+        return verdict.hold(HoldReason::AwaitingProof, Some(until));
+    }
+    if let Some(to) = guess(view, loss) {
+        return go_if_affordable(verdict.because(Reason::Unproven { candidate: to }), view, to);
+    }
+    if loss.hard() { all_down(verdict, view, rules) } else { verdict.because(Reason::NowhereElse) }
+}
+
+fn all_down(mut verdict: Verdict, view: &View<'_>, rules: &FailoverRules) -> Verdict {
+    verdict.outage = true;
+    let verdict = verdict.because(Reason::NothingAlive);
+    if view.outage || view.budget.left == 0 {
+        return verdict;
+    }
+    let to = match rules.on_all_down {
+        OnAllDown::Hold => return verdict,
+        OnAllDown::Preferred => preferred(view),
+        OnAllDown::Fail => None,
+    };
+    if to == active(view) { verdict } else { verdict.go(to, MoveKind::Failover) }
+}
+
+fn start(view: &View<'_>, rules: &FailoverRules, now: Instant, deadline: Instant) -> Verdict {
+    let mut verdict = Verdict::new(view, None).because(Reason::Starting);
+    if let Some(pin) = view.pinned {
+        return verdict.because(Reason::Pinned).go(Some(pin), MoveKind::Start);
+    }
+    let Place::Starting { since, .. } = view.place else { return verdict };
+    if let Some(to) = best(view, |_, c| c.usable() && c.proven) {
+        let settle = since + rules.proof_timeout;
+        let verdict = verdict.because(Reason::Proven { candidate: to });
+        if now < settle && better_tier_unsettled(view, to) {
+            let mut verdict = verdict.because(Reason::BetterTierUnsettled);
+            verdict.wake = Some(settle);
+            return verdict;
+        }
+        return verdict.go(Some(to), MoveKind::Start);
+    }
+    if now < deadline {
+        verdict.wake = Some(deadline);
+        return verdict.because(Reason::AwaitingProof { until: Some(deadline) });
+    }
+    if let Some(to) = best(view, |_, c| c.usable()) {
+        let verdict = verdict.because(Reason::Unproven { candidate: to });
+        return verdict.go(Some(to), MoveKind::Start);
+    }
+    verdict.outage = true;
+    let to = match rules.on_all_down {
+        OnAllDown::Hold | OnAllDown::Preferred => preferred(view),
+        OnAllDown::Fail => None,
+    };
+    verdict.because(Reason::NothingAlive).go(to, MoveKind::Start)
+}
+
+fn better_tier_unsettled(view: &View<'_>, than: usize) -> bool {
+    let tier = view.candidates.get(than).map_or(0, |c| c.tier);
+    view.candidates.iter().any(|c| {
+        let open = c.fault.is_none() || c.fault.is_some_and(Fault::open_question);
+        c.tier < tier && !c.drained && open
+    })
+}
+
+fn comeback(mut verdict: Verdict, view: &View<'_>, rules: &FailoverRules, now: Instant) -> Verdict {
+    let Some(tier) = active(view).and_then(|at| view.candidates.get(at)).map(|c| c.tier) else {
+        return verdict;
+    };
+    let better = |c: &Candidate| c.usable() && c.tier < tier;
+    let ready = |c: &Candidate| better(c) && obstacle(view, rules, c, now).is_none();
+    if let Some(to) = best(view, |_, c| ready(c)) {
+        let verdict = verdict.because(Reason::BetterTier { candidate: to, waits_for: None });
+        return verdict.go(Some(to), MoveKind::Failback);
+    }
+    for c in view.candidates.iter().filter(|c| better(c)) {
+        let at = obstacle(view, rules, c, now).and_then(|(_, at)| at);
+        verdict.wake = earlier(verdict.wake, at.filter(|at| *at > now));
+    }
+    let Some(to) = best(view, |_, c| better(c)) else { return verdict };
+    let wait = view.candidates.get(to).and_then(|c| obstacle(view, rules, c, now));
+    verdict.comeback = wait.map(|(waits_for, at)| Return { to, at, waits_for });
+    verdict.because(Reason::BetterTier { candidate: to, waits_for: wait.map(|(wait, _)| wait) })
+}
+
+/// What keeps us from returning to `c` now, and until when as far as time alone decides.
+fn obstacle(
+    view: &View<'_>,
+    rules: &FailoverRules,
+    c: &Candidate,
+    now: Instant,
+) -> Option<(Wait, Option<Instant>)> {
+    let held_at = c.held_at.unwrap_or(now);
+    let by_time = held_at.max(c.suppressed_until.unwrap_or(held_at));
+    match rules.failback.mode {
+        FailbackMode::Manual => return Some((Wait::ManualMode, None)),
+        FailbackMode::Never => return Some((Wait::NeverMode, None)),
+        FailbackMode::Auto => {}
+    }
+    if view.manual {
+        return Some((Wait::PersonsChoice, None));
+    }
+    if c.suppressed_until.is_some_and(|until| now < until) {
+        return Some((Wait::Suppressed, Some(by_time)));
+    }
+    if now < held_at {
+        return Some((Wait::Hold, Some(by_time)));
+    }
+    if view.budget.left < 2 {
+        return Some((Wait::Budget, view.budget.frees_at));
+    }
+    if c.passes < rules.failback.rise {
+        return Some((Wait::Rise, Some(now)));
+    }
+    (!c.proven).then_some((Wait::FreshPass, Some(now)))
+}
+
+fn go_if_affordable(verdict: Verdict, view: &View<'_>, to: usize) -> Verdict {
+    let kind = verdict.loss.map_or(MoveKind::Failover, Loss::kind);
+    let free = kind == MoveKind::Switchover || view.place == Place::Nowhere;
+    if !free && view.budget.left == 0 {
+        let until = view.budget.frees_at;
+        return verdict.because(Reason::BudgetSpent).hold(HoldReason::Budget, until);
+    }
+    verdict.go(Some(to), kind)
+}
+
+/// Whether leaving the active endpoint for `c` can help at all.
+fn eligible(view: &View<'_>, loss: Loss, i: usize, c: &Candidate) -> bool {
+    let Some(at) = active(view) else { return true };
+    let Some(active) = view.candidates.get(at) else { return true };
+    i != at
+        && match loss {
+            Loss::Fault(Fault::AuthFailed) => c.credential != active.credential,
+            Loss::Fault(Fault::Throttled) => c.account != active.account,
+            Loss::Fault(Fault::LowScore) => c.score > active.score.saturating_add(HYSTERESIS),
+            Loss::Fault(_) | Loss::Drained | Loss::VerifyFailed | Loss::Nothing => true,
+        }
+}
+
+/// The best of what is not proven: usable without a fresh pass, then a bad score, then a stranger
+/// that has not failed.
+fn guess(view: &View<'_>, loss: Loss) -> Option<usize> {
+    let other = |i: usize, c: &Candidate| Some(i) != active(view) && !c.drained;
+    let usable = best(view, |i, c| other(i, c) && c.fault.is_none());
+    if usable.is_some() || !loss.hard() {
+        return usable;
+    }
+    let slow = best(view, |i, c| other(i, c) && c.fault == Some(Fault::LowScore));
+    let stranger = |c: &Candidate| c.fault == Some(Fault::Unknown) && c.failures == 0;
+    slow.or_else(|| best(view, |i, c| !view.outage && other(i, c) && stranger(c)))
+}
+
+fn anything_left(view: &View<'_>) -> bool {
+    view.candidates.iter().enumerate().any(|(i, c)| {
+        let question = matches!(c.fault, None | Some(Fault::LowScore | Fault::Unknown));
+        Some(i) != active(view) && !c.drained && question
+    })
+}
+
+fn preferred(view: &View<'_>) -> Option<usize> {
+    best(view, |_, c| !c.drained)
+        .and_then(|b| view.candidates.get(b))
+        .and_then(|b| view.candidates.iter().position(|c| !c.drained && c.tier == b.tier))
+        .or_else(|| {
+            let first = view.candidates.iter().enumerate().min_by_key(|(i, c)| (c.tier, *i));
+            first.map(|(i, _)| i)
+        })
+}
+
+/// The best candidate that qualifies: better tier, then no warning, then the order of the file.
+fn best(view: &View<'_>, fits: impl Fn(usize, &Candidate) -> bool) -> Option<usize> {
+    let fitting = view.candidates.iter().enumerate().filter(|(i, c)| fits(*i, c));
+    fitting.min_by_key(|(i, c)| (c.tier, c.degraded, Reverse(c.proven), *i)).map(|(i, _)| i)
+}
+
+const fn active(view: &View<'_>) -> Option<usize> {
+    match view.place {
+        Place::At(at) => Some(at),
+        Place::Starting { .. } | Place::Nowhere => None,
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}

@@ -1,0 +1,252 @@
+//! One endpoint: its machines, and what they add up to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::action::ProbeKind;
+use crate::core::breaker::{Breaker, BreakerState, Call};
+use crate::core::ewma::LatencyEwma;
+use crate::core::failover::Fault;
+use crate::core::flap::Flap;
+use crate::core::health::{Health, HealthTracker};
+use crate::core::id::EndpointName;
+use crate::core::outcome::{Observation, Outcome, Verdict};
+use crate::core::rules::{EndpointRules, ServiceRules};
+use crate::core::score::{MIN_CHOOSABLE, score};
+use crate::core::time::Instant;
+use crate::core::window::{Sample, Window};
+
+use super::watch::Watch;
+
+/// The latest result, for people.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) outcome: Outcome,
+    pub(super) at: Instant,
+    pub(super) latency: Duration,
+    pub(super) detail: Option<Arc<str>>,
+}
+
+/// An unbroken usable time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) since: Instant,
+    /// What it had lasted already before a restart.
+    pub(super) before: Duration,
+}
+
+impl Run {
+    /// When it will have lasted `span`.
+    pub(super) fn reaches(self, span: Duration) -> Instant {
+        self.since + span.saturating_sub(self.before)
+    }
+
+    pub(super) const fn lasted(self, now: Instant) -> Duration {
+        now.since(self.since).saturating_add(self.before)
+    }
+}
+
+/// One endpoint in its slot.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// Its service.
+    pub(super) service: u32,
+    /// Its place in the order of the file.
+    pub(super) index: u32,
+    pub(super) rules: EndpointRules,
+    pub(super) shallow: Watch,
+    pub(super) deep: Option<Watch>,
+    pub(super) breaker: Breaker,
+    pub(super) tripped_at: Option<Instant>,
+    pub(super) window: Window,
+    pub(super) latency: LatencyEwma,
+    pub(super) flap: Flap,
+    /// Whether the flap penalty for the present trouble has been added.
+    pub(super) struck: bool,
+    pub(super) drained: bool,
+    pub(super) seen: Option<Seen>,
+    pub(super) leases: u32,
+    /// Until when a pass from before a restart still proves it.
+    pub(super) vouched_until: Option<Instant>,
+    /// Why it is not usable, as of the latest look.
+    pub(super) fault: Option<Fault>,
+    /// Since when it is usable, drained or not.
+    pub(super) run: Option<Run>,
+    /// The health last told.
+    pub(super) told_health: Health,
+    pub(super) told_misconfigured: bool,
+}
+
+impl Endpoint {
+    pub(super) fn new(rules: &ServiceRules, endpoint: &EndpointRules, first: Instant) -> Self {
+        let deep = rules.deep_probe.as_ref();
+        Self {
+            service: 0,
+            index: 0,
+            rules: endpoint.clone(),
+            shallow: Watch::new(ProbeKind::Shallow, &rules.probe, first),
+            deep: deep.map(|cadence| Watch::new(ProbeKind::Deep, cadence, first)),
+            breaker: Breaker::new(&rules.breaker),
+            tripped_at: None,
+            window: Window::new(rules.breaker.window, rules.breaker.window_buckets),
+            latency: LatencyEwma::new(rules.breaker.window),
+            flap: Flap::default(),
+            struck: false,
+            drained: false,
+            seen: None,
+            leases: 0,
+            vouched_until: None,
+            fault: Some(Fault::Unknown),
+            run: None,
+            told_health: Health::Unknown,
+            told_misconfigured: false,
+        }
+    }
+
+    pub(super) const fn name(&self) -> &EndpointName {
+        &self.rules.name
+    }
+
+    pub(super) const fn watch(&self, kind: ProbeKind) -> Option<&Watch> {
+        match kind {
+            ProbeKind::Shallow => Some(&self.shallow),
+            ProbeKind::Deep => self.deep.as_ref(),
+        }
+    }
+
+    pub(super) const fn watch_mut(&mut self, kind: ProbeKind) -> Option<&mut Watch> {
+        match kind {
+            ProbeKind::Shallow => Some(&mut self.shallow),
+            ProbeKind::Deep => self.deep.as_mut(),
+        }
+    }
+
+    pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        std::iter::once(&self.shallow).chain(&self.deep)
+    }
+
+    /// The worse of the two checks; a rare check that has not run yet says nothing.
+    pub(super) fn health(&self) -> Health {
+        let shallow = self.shallow.health.health();
+        match self.deep.as_ref().map(|deep| deep.health.health()) {
+            None | Some(Health::Unknown) => shallow,
+            Some(deep) if gravity(deep) > gravity(shallow) => deep,
+            Some(_) => shallow,
+        }
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.watches().map(|watch| watch.health.failures()).max().unwrap_or(0)
+    }
+
+    pub(super) fn throttled_until(&self) -> Option<Instant> {
+        self.watches().filter_map(|watch| watch.health.throttled_until()).max()
+    }
+
+    pub(super) fn misconfigured(&self) -> bool {
+        self.watches().any(|watch| watch.health.misconfigured())
+    }
+
+    pub(super) fn score(&self, rules: &ServiceRules, now: Instant) -> u16 {
+        let throttled = self.throttled_until().is_some();
+        score(self.window.counts(now), self.latency.value(), rules.breaker.slow_call, throttled)
+    }
+
+    /// Why it is not usable, worst first.
+    pub(super) fn diagnose(&self, rules: &ServiceRules, now: Instant) -> Option<Fault> {
+        let health = self.health();
+        let state = self.breaker.state();
+        if matches!(state, BreakerState::Open | BreakerState::ForcedOpen) {
+            Some(Fault::BreakerOpen)
+        } else if self.watches().any(Watch::unhealthy) {
+            Some(Fault::Unhealthy)
+        } else if self.watches().any(|watch| watch.health.health() == Health::AuthFailed) {
+            Some(Fault::AuthFailed)
+        } else if self.watches().any(|watch| watch.health.wrong_role()) {
+            Some(Fault::WrongRole)
+        } else if health == Health::Throttled {
+            Some(Fault::Throttled)
+        } else if state == BreakerState::HalfOpen {
+            Some(Fault::BreakerTrial)
+        } else if self.shallow.health.base() == Health::Unknown {
+            Some(Fault::Unknown)
+        } else if self.score(rules, now) < MIN_CHOOSABLE {
+            Some(Fault::LowScore)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a fresh pass proves it: within `freshness`, or since `wobble`, when its service
+    /// began to look for somewhere to go; and nothing has failed since.
+    pub(super) fn proven(&self, proof: &Proof, now: Instant) -> bool {
+        if self.shallow.unhealthy() || self.failures() > 0 {
+            return false;
+        }
+        let passed = self.shallow.health.last_pass_at().filter(|at| *at >= proof.not_before);
+        let fresh = |at: Instant| {
+            now.since(at) <= proof.freshness || proof.wobble.is_some_and(|wobble| at >= wobble)
+        };
+        passed.is_some_and(fresh) || self.vouched_until.is_some_and(|until| now < until)
+    }
+
+    /// Counts a result towards the score.
+    pub(super) fn weigh(&mut self, rules: &ServiceRules, observation: &Observation, now: Instant) {
+        let failure = match observation.outcome.verdict() {
+            Verdict::Neutral => return,
+            Verdict::Fail => true,
+            Verdict::Pass => false,
+        };
+        let slow = observation.latency >= rules.breaker.slow_call;
+        self.window.record(now, Sample { failure, slow });
+        if !failure {
+            self.latency.record(now, observation.latency);
+        }
+    }
+
+    /// Forgets what the checks found, as if they had never run.
+    pub(super) fn forget_health(&mut self) {
+        for watch in std::iter::once(&mut self.shallow).chain(&mut self.deep) {
+            watch.health = HealthTracker::new();
+            watch.failing_since = None;
+            watch.neutrals = 0;
+            watch.row.clear();
+        }
+        self.vouched_until = None;
+    }
+
+    /// When breaker or throttling have something to do.
+    pub(super) fn machines_at(&self) -> Option<Instant> {
+        let throttle = self.watches().filter_map(|watch| watch.health.deadline()).min();
+        let times = [self.breaker.deadline(), throttle, self.vouched_until];
+        times.into_iter().flatten().min()
+    }
+}
+
+/// What counts as a proof.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    pub(super) freshness: Duration,
+    pub(super) wobble: Option<Instant>,
+    pub(super) not_before: Instant,
+}
+
+/// What a breaker makes of an observation.
+pub(super) const fn call(observation: &Observation) -> Call {
+    let retry_after = match observation.outcome {
+        Outcome::Throttled { retry_after } => retry_after,
+        _ => None,
+    };
+    Call { verdict: observation.outcome.verdict(), latency: observation.latency, retry_after }
+}
+
+const fn gravity(health: Health) -> u8 {
+    match health {
+        Health::Healthy => 0,
+        Health::Degraded => 1,
+        Health::Unknown => 2,
+        Health::Throttled => 3,
+        Health::AuthFailed => 4,
+        Health::Unhealthy => 5,
+    }
+}

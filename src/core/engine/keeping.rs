@@ -1,0 +1,238 @@
+//! Keeps what must survive a restart, and takes it up again.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::core::breaker::Breaker;
+use crate::core::flap::Flap;
+use crate::core::health::{Health, HealthSnapshot, HealthTracker};
+use crate::core::rules::ServiceRules;
+use crate::core::snapshot::{
+    EndpointSnapshot, PinSnapshot, Restored, ServiceSnapshot, Snapshot, VERSION,
+};
+use crate::core::time::Instant;
+
+use super::endpoint::{Endpoint, Run};
+use super::service::{Pin, Service};
+use super::watch::Watch;
+use super::{Engine, count};
+
+impl Engine {
+    /// What to keep over a restart: names and relative times only.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let services = self.services.iter();
+        Snapshot {
+            version: VERSION,
+            revision: self.revision,
+            paused_all: self.paused_all,
+            services: services
+                .map(|service| (service.name().clone(), self.service_snapshot(service, now)))
+                .collect(),
+        }
+    }
+
+    fn service_snapshot(&self, service: &Service, now: Instant) -> ServiceSnapshot {
+        let window = service.rules.failover.budget_window;
+        let endpoints = service.slots().filter_map(|slot| self.slot(slot));
+        ServiceSnapshot {
+            published: service.published,
+            active: service.active_name().cloned(),
+            active_for: service.active_since.map(|since| now.since(since)),
+            pin: service.pin.and_then(|pin| {
+                let endpoint = service.endpoint_name(pin.index)?.clone();
+                Some(PinSnapshot { endpoint, left: pin.until.map(|until| until.since(now)) })
+            }),
+            paused: service.paused,
+            manual: service.manual,
+            outage: service.outage,
+            moves: service
+                .moves
+                .iter()
+                .map(|at| now.since(*at))
+                .filter(|age| *age < window)
+                .collect(),
+            endpoints: endpoints
+                .map(|one| (one.name().clone(), endpoint_snapshot(one, &service.rules, now)))
+                .collect(),
+        }
+    }
+
+    /// Takes up what was kept, as far as the rules in force still know it.
+    pub(super) fn take_up(&mut self, restored: &Restored, now: Instant) {
+        let kept = &restored.snapshot;
+        self.revision = self.revision.max(kept.revision);
+        self.paused_all = kept.paused_all;
+        let paused = kept.paused_all;
+        let mut published = false;
+        let mut orphans = Vec::new();
+        for service in 0..count(self.services.len()) {
+            let Some(state) = self.service_mut(service) else { continue };
+            let Some(kept) = kept.services.get(state.name().as_str()) else {
+                state.paused = paused;
+                continue;
+            };
+            take_up_service(state, kept, restored.elapsed, now);
+            published |= state.published;
+            let known =
+                |name: &&crate::core::id::EndpointName| state.index_of(name.as_str()).is_none();
+            if let Some(gone) = kept.active.as_ref().filter(known) {
+                orphans.push((service, gone.clone()));
+            }
+            self.take_up_endpoints(service, kept, restored.elapsed, now);
+        }
+        if published {
+            self.next_revision();
+        }
+        for (service, gone) in orphans {
+            self.move_off_removed(service, gone, now);
+        }
+        self.touch_all();
+    }
+
+    fn take_up_endpoints(
+        &mut self,
+        service: u32,
+        kept: &ServiceSnapshot,
+        elapsed: Duration,
+        now: Instant,
+    ) {
+        let Some(state) = self.service(service) else { return };
+        let rules = std::sync::Arc::clone(&state.rules);
+        for slot in state.slots() {
+            let Some(endpoint) = self.slot_mut(slot) else { continue };
+            let Some(kept) = kept.endpoints.get(endpoint.name().as_str()) else { continue };
+            endpoint.drained = kept.drained;
+            if kept.identity == endpoint.rules.identity {
+                take_up_endpoint(endpoint, kept, &rules, (elapsed, now));
+            }
+            self.reassess(slot, now);
+            if let Some(run) = self.slot_mut(slot).and_then(|endpoint| endpoint.run.as_mut()) {
+                run.before = kept.usable_for.unwrap_or_default();
+            }
+            self.retime(slot, now);
+        }
+    }
+
+    /// Everything that decides what the engine will do, relative to `now` and free of numbers that
+    /// only ever rise: two engines with equal fingerprints and equal rules behave alike from here
+    /// on, as far as no jitter is drawn. For model checking.
+    #[must_use]
+    pub fn fingerprint(&self, now: Instant) -> Vec<u8> {
+        let mut text = String::with_capacity(1024);
+        let age = |at: Option<Instant>| at.map(|at| now.since(at));
+        let left = |at: Option<Instant>| at.map(|at| at.since(now));
+        // Writing to a string cannot fail.
+        let mut put = |part: std::fmt::Arguments<'_>| {
+            let _written = text.write_fmt(part);
+        };
+        for service in &self.services {
+            let kept = self.service_snapshot(service, now);
+            put(format_args!("{}={kept:?};", service.name()));
+            let waits = (age(service.waiting_since), age(service.alarm_since), service.held);
+            let told = (service.critical_told, service.loss, service.comeback.map(|c| c.waits_for));
+            let start = age((!service.published).then_some(service.started_at));
+            put(format_args!("{waits:?}{told:?}{:?}{start:?};", left(service.verify_until)));
+        }
+        for endpoint in &self.slots {
+            let proven = age(endpoint.watches().filter_map(|w| w.health.last_pass_at()).max());
+            let vouched = left(endpoint.vouched_until);
+            put(format_args!("{:?}{proven:?}{vouched:?}", (endpoint.struck, endpoint.fault)));
+            put(format_args!("{:?}", endpoint.window.counts(now)));
+            for watch in endpoint.watches() {
+                let flight =
+                    watch.flight.iter().map(|a| (now.since(a.started), a.permit.is_some()));
+                let flight: Vec<_> = flight.collect();
+                let known = (watch.hot, watch.neutrals, watch.down_gap);
+                let times = (age(watch.last_start), age(watch.failing_since));
+                put(format_args!("{flight:?}{known:?}{times:?};"));
+            }
+        }
+        let timers: Vec<_> = self.timers.iter().map(|(at, who)| (at.since(now), who)).collect();
+        let isolation = self.isolation.relative(&self.rules.isolation, now);
+        let stall = self.stall.as_ref().map(|stall| (stall.until.since(now), &stall.waiting));
+        put(format_args!("{timers:?}{isolation:?}{stall:?}{:?}", now.since(self.fresh_after)));
+        text.into_bytes()
+    }
+}
+
+fn endpoint_snapshot(endpoint: &Endpoint, rules: &ServiceRules, now: Instant) -> EndpointSnapshot {
+    EndpointSnapshot {
+        identity: endpoint.rules.identity,
+        drained: endpoint.drained,
+        breaker: endpoint.breaker.snapshot(now),
+        flap: endpoint.flap.snapshot(&rules.failover.flap, now),
+        shallow: endpoint.shallow.health.snapshot(now),
+        deep: endpoint.deep.as_ref().map(|deep| deep.health.snapshot(now)),
+        usable_for: endpoint.run.map(|run: Run| run.lasted(now)),
+        proof_age: endpoint.shallow.health.last_pass_at().map(|at| now.since(at)),
+    }
+}
+
+fn take_up_service(state: &mut Service, kept: &ServiceSnapshot, elapsed: Duration, now: Instant) {
+    let index = |name: Option<&crate::core::id::EndpointName>| {
+        name.and_then(|name| state.index_of(name.as_str()))
+    };
+    let active = index(kept.active.as_ref());
+    let pin = kept.pin.as_ref().and_then(|pin| {
+        let index = index(Some(&pin.endpoint))?;
+        let left = pin.left.map(|left| left.checked_sub(elapsed));
+        match left {
+            None => Some(Pin { index, until: None }),
+            Some(left) => left.map(|left| Pin { index, until: Some(now + left) }),
+        }
+    });
+    state.published = kept.published;
+    state.active = active;
+    let lasted = kept.active_for.unwrap_or_default().saturating_add(elapsed);
+    state.active_since = active.map(|_| now.back(lasted));
+    state.pin = pin;
+    state.paused = kept.paused;
+    state.manual = kept.manual && active.is_some();
+    state.outage = kept.outage;
+    let ages = kept.moves.iter().map(|age| age.saturating_add(elapsed));
+    let window = state.rules.failover.budget_window;
+    // A moment before our own start cannot be named; it then counts as now, on the safe side.
+    state.moves = ages.filter(|age| *age < window).map(|age| now.back(age)).collect();
+}
+
+fn take_up_endpoint(
+    endpoint: &mut Endpoint,
+    kept: &EndpointSnapshot,
+    rules: &ServiceRules,
+    (elapsed, now): (Duration, Instant),
+) {
+    let freshness = rules.failover.freshness;
+    let fresh = elapsed < freshness;
+    endpoint.breaker = Breaker::restore(&rules.breaker, &kept.breaker, elapsed, now);
+    endpoint.flap = Flap::restore(&rules.failover.flap, &kept.flap, elapsed, now);
+    restore_health(&mut endpoint.shallow, &kept.shallow, fresh, (elapsed, now));
+    if let (Some(deep), Some(kept)) = (endpoint.deep.as_mut(), kept.deep.as_ref()) {
+        restore_health(deep, kept, fresh, (elapsed, now));
+    }
+    endpoint.told_health = endpoint.health();
+    let age = kept.proof_age.map(|age| age.saturating_add(elapsed));
+    endpoint.vouched_until = age.and_then(|age| freshness.checked_sub(age)).map(|left| now + left);
+    endpoint.struck = endpoint.watches().any(Watch::unhealthy) || !endpoint.breaker.admits();
+}
+
+/// Health that is not fresh is not believed when it is bad: nobody may be left on old news. Good
+/// health is believed, but proves nothing.
+fn restore_health(
+    watch: &mut Watch,
+    kept: &HealthSnapshot,
+    fresh: bool,
+    (elapsed, now): (Duration, Instant),
+) {
+    let mut kept = kept.clone();
+    if !fresh {
+        kept.failures = 0;
+        kept.auth_failed = false;
+        kept.wrong_role = false;
+        if kept.base == Health::Unhealthy {
+            kept.base = Health::Unknown;
+            kept.passes = 0;
+        }
+    }
+    watch.health = HealthTracker::restore(&kept, elapsed, now);
+}
