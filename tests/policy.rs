@@ -1,1 +1,110 @@
-//! Being built.
+//! What a policy means, from outside: every sample compiles, every code has its golden file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mcp_failover::policy::{Compiled, Diagnostics, Lookup, Source, compile, diagnostic};
+
+/// Variables and files by name.
+#[derive(Debug, Default)]
+struct Given {
+    vars: BTreeMap<String, String>,
+    files: BTreeMap<PathBuf, String>,
+}
+
+impl Given {
+    fn var(mut self, name: &str, value: &str) -> Self {
+        self.vars.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn with_file(mut self, path: &str, content: &str) -> Self {
+        self.files.insert(PathBuf::from(path), content.to_owned());
+        self
+    }
+}
+
+impl Lookup for Given {
+    fn var(&self, name: &str) -> Option<String> {
+        self.vars.get(name).cloned()
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        self.files.get(path).cloned().ok_or_else(|| "no such file".to_owned())
+    }
+}
+
+fn source(text: &str) -> Source<'_> {
+    Source { name: "failover.toml", text }
+}
+
+fn compiled(text: &str, given: &Given) -> Compiled {
+    compile(&source(text), given).unwrap_or_else(|found| {
+        panic!("{}", diagnostic::render_text(&found.0, &source(text), false))
+    })
+}
+
+const DESIGN: &str = r##"version = 1
+[sidecar]
+name = "${HOSTNAME:-local}"
+state_dir = "/var/lib/mcp-failover"
+[admin]
+listen = "127.0.0.1:9464"
+[control]
+socket = "/run/mcp-failover/control.sock"
+[services.pinecone]
+preset = "pinecone"
+critical = true
+strategy = "priority"
+[services.pinecone.probe]
+type = "http"
+path = "/describe_index_stats"
+method = "POST"
+body = "{}"
+headers = { Api-Key = "${endpoint.env.PINECONE_API_KEY}" }
+expect = { status = ["2xx"], json = { "/dimension" = 1536 } }
+interval = "10s"
+timeout = "5s"
+rise = 2
+fall = 3
+[services.pinecone.breaker]
+failure_threshold = 3
+reset_timeout = "30s"
+[services.pinecone.failover]
+on_all_down = "hold"
+failback = { mode = "auto", hold = "300s" }
+[[services.pinecone.endpoints]]
+name = "primary"
+url = "${PINECONE_HOST}"
+priority = 0
+env = { PINECONE_HOST = "${PINECONE_HOST}", PINECONE_API_KEY = "${file:/run/secrets/pinecone}" }
+[[services.pinecone.endpoints]]
+name = "secondary"
+url = "${PINECONE_BACKUP_HOST}"
+priority = 1
+env = { PINECONE_HOST = "${PINECONE_BACKUP_HOST}", PINECONE_API_KEY = "${PINECONE_BACKUP_API_KEY}" }
+[[outputs]]
+type = "env_file"
+path = "/run/mcp/failover.env"
+format = "dotenv"
+mode = "0600"
+on_change = { signal = "SIGHUP", pid_file = "/run/mcp/server.pid" }
+"##;
+
+#[test]
+fn the_sample_of_the_readme_compiles() {
+    let given = Given::default()
+        .var("PINECONE_HOST", "one.example.com")
+        .var("PINECONE_BACKUP_HOST", "https://two.example.com")
+        .var("PINECONE_BACKUP_API_KEY", "key-two")
+        .with_file("/run/secrets/pinecone", "key-one\n");
+    let found = compiled(DESIGN, &given);
+    assert_eq!(found.warnings, []);
+}
+
+#[test]
+fn all_errors_are_reported_at_once() {
+    let text = DESIGN.replace("interval =", "intervall =").replace("\"5s\"", "5");
+    let Diagnostics(found) = compile(&source(&text), &Given::default()).unwrap_err();
+    assert!(found.len() > 4);
+}

@@ -1,0 +1,289 @@
+//! Builds endpoints: variables, address, probes and the fingerprints the engine compares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::id::EndpointName;
+use crate::core::rules::EndpointRules;
+use crate::policy::code::Code;
+use crate::policy::compile::probe::{self, Site};
+use crate::policy::compile::service::Layers;
+use crate::policy::compile::{check, fingerprint};
+use crate::policy::interpolate::{self, Control, Scope, Value};
+use crate::policy::mask;
+use crate::policy::model::{Check, Endpoint};
+use crate::policy::raw::{Ctx, Map, Over, Probe, Span, Text};
+use crate::policy::url::{self, Address, UrlError};
+
+/// What endpoints of one service have in common.
+pub(super) struct Context<'a> {
+    pub(super) service: &'a str,
+    pub(super) layers: &'a Layers<'a>,
+    /// Deadlines of the frequent and the rare probe.
+    pub(super) timeout: (Duration, Option<Duration>),
+}
+
+/// An endpoint, and what the later checks need to know of it.
+pub(super) struct Built {
+    pub(super) endpoint: Endpoint,
+    pub(super) rules: EndpointRules,
+    pub(super) span: Span,
+    /// Fingerprint of address and variables alone.
+    pub(super) same: u64,
+    /// Each variable with its place, and whether its value has several lines.
+    pub(super) variables: Vec<(String, Span, bool)>,
+}
+
+impl Built {
+    /// The names of its variables.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().map(|(name, _, _)| name.as_str())
+    }
+}
+
+/// The keys of a probe that an endpoint may not change.
+const PER_SERVICE: [&str; 11] = [
+    "interval",
+    "fast_interval",
+    "down_interval",
+    "down_interval_max",
+    "standby_interval",
+    "timeout",
+    "rise",
+    "fall",
+    "jitter",
+    "cost",
+    "type",
+];
+
+/// Builds one endpoint.
+pub(super) fn build(
+    raw: &crate::policy::raw::Endpoint,
+    tier: u32,
+    context: &Context<'_>,
+    ctx: &mut Ctx<'_>,
+) -> Option<Built> {
+    let name = raw.name.0.as_ref().and_then(|name| check::name(name, ctx));
+    let shown = name.as_deref().unwrap_or("?");
+    let env = env(raw.env.as_ref(), shown, ctx);
+    let address = address(raw, shown, &env, context, ctx);
+    let merged = own_probe(raw.probe.as_ref(), context.layers, ctx);
+    let layers = context.layers;
+    let site = Site { name: shown, span: raw.at.span, env: &env, address: address.as_ref().ok() };
+    let own = [layers.own.probe.as_ref(), raw.probe.as_ref()];
+    let probe = merged.as_ref().unwrap_or(&layers.probe);
+    let known = !matches!(address, Err(Address1::Bad));
+    let probe = known.then(|| probe::build(probe, &own, context.timeout.0, &site, ctx)).flatten();
+    let deep = match (&layers.deep_probe, context.timeout.1) {
+        (Some(deep), Some(timeout)) if known => {
+            Some(probe::build(deep, &[layers.own.deep_probe.as_ref()], timeout, &site, ctx)?)
+        }
+        _ => None,
+    };
+    let account =
+        raw.account.as_ref().map(|account| check::text(account, Scope::Naming(shown), ctx));
+    let (name, probe) = (name?, probe?);
+    let target = address.as_ref().ok();
+    let endpoint = Endpoint {
+        name: EndpointName::new(&name),
+        url: target.map(|one| one.shown.clone()),
+        env: env.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect(),
+        probe: Arc::new(probe),
+        deep_probe: deep.map(Arc::new),
+    };
+    let full = target.map(|one| one.full.expose().to_owned()).unwrap_or_default();
+    let credential = credential(&env, target, &name, context.service);
+    let account = match account.flatten() {
+        Some(account) => fingerprint::of([b"account".as_slice(), account.expose().as_bytes()]),
+        None => credential,
+    };
+    let place = target
+        .map_or_else(|| format!("{}/{name}", context.service), |one| one.address.host.clone());
+    let rules = EndpointRules {
+        name: endpoint.name.clone(),
+        tier,
+        weight: raw.weight.map_or(1, |weight| weight.value),
+        identity: fingerprint::identity(&endpoint, &full),
+        credential,
+        account,
+        host: fingerprint::of([place.as_bytes()]),
+    };
+    let same = fingerprint::of([
+        full.as_bytes(),
+        &fingerprint::of_values(&env).to_le_bytes(),
+        command(&endpoint),
+    ]);
+    Some(Built {
+        endpoint,
+        rules,
+        span: raw.at.span,
+        same,
+        variables: variables(raw.env.as_ref(), &env),
+    })
+}
+
+/// The first argument of a command distinguishes endpoints that have neither address nor variables.
+fn command(endpoint: &Endpoint) -> &[u8] {
+    match &endpoint.probe.check {
+        Check::Exec(_) => endpoint.name.as_str().as_bytes(),
+        Check::Http(_) | Check::Tcp(_) | Check::Tls(_) => &[],
+    }
+}
+
+fn variables(raw: Option<&Map<Text>>, env: &BTreeMap<String, Value>) -> Vec<(String, Span, bool)> {
+    let entries = raw.iter().flat_map(|map| &map.0);
+    let many =
+        |name: &str| env.get(name).is_some_and(|value| value.expose().contains(['\n', '\r']));
+    entries.map(|(name, (span, _))| (name.clone(), *span, many(name))).collect()
+}
+
+/// Expands and checks what an endpoint publishes.
+fn env(raw: Option<&Map<Text>>, endpoint: &str, ctx: &mut Ctx<'_>) -> BTreeMap<String, Value> {
+    let mut env = BTreeMap::new();
+    for (name, (span, raw)) in raw.iter().flat_map(|map| &map.0) {
+        if !interpolate::is_variable_name(name) {
+            let help = "letters, digits and `_`, no digit first";
+            ctx.error(Code::BadVariableName, *span, "not a variable name", help);
+        } else if name.starts_with("MCP_FAILOVER_") {
+            let help = "names that start with `MCP_FAILOVER_` are written by the sidecar itself";
+            ctx.error(Code::ReservedVariable, *span, "a reserved variable name", help);
+        }
+        check::literal_credential(name, raw, ctx);
+        if let Some(value) = interpolate::expand(raw, Scope::Naming(endpoint), Control::Lines, ctx)
+        {
+            env.insert(name.clone(), value);
+        }
+    }
+    env
+}
+
+/// The probe of this endpoint alone, when it differs from the service's.
+fn own_probe(raw: Option<&Probe>, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Option<Probe> {
+    let raw = raw?;
+    for (key, span) in &raw.at.keys {
+        if PER_SERVICE.contains(key) {
+            let message = format!("`{key}` cannot differ between the endpoints of a service");
+            ctx.error(Code::NotApplicable, *span, message, "set it in the service's probe");
+        }
+    }
+    Some(raw.clone().over(layers.probe.clone()))
+}
+
+/// An endpoint's address in its three forms.
+pub(super) struct Located {
+    /// Taken apart.
+    pub(super) address: Address,
+    /// As written, without user info and query.
+    shown: String,
+    /// After interpolation.
+    full: Value,
+    /// Where it stands.
+    pub(super) span: Span,
+}
+
+/// Why there is no address.
+pub(super) enum Address1 {
+    /// None is given.
+    Absent,
+    /// It is wrong, which has been reported.
+    Bad,
+}
+
+fn address(
+    raw: &crate::policy::raw::Endpoint,
+    endpoint: &str,
+    env: &BTreeMap<String, Value>,
+    context: &Context<'_>,
+    ctx: &mut Ctx<'_>,
+) -> Result<Located, Address1> {
+    let preset = context.layers.preset;
+    let scheme = preset.and_then(|preset| preset.scheme);
+    let variable = preset
+        .into_iter()
+        .flat_map(|preset| preset.url_variables)
+        .find_map(|name| Some((*name, env.get(*name)?)));
+    let (full, written, span) = if let Some(url) = &raw.url {
+        let full = check::text(url, Scope::Naming(endpoint), ctx).ok_or(Address1::Bad)?;
+        (full, url.value.clone(), url.span)
+    } else if raw.at.has("url") {
+        return Err(Address1::Bad);
+    } else if let Some((name, value)) = variable {
+        let span = raw.env.as_ref().and_then(|map| map.0.get(name)).map(|(_, text)| text.span);
+        (value.clone(), format!("${{endpoint.env.{name}}}"), span.unwrap_or(raw.at.span))
+    } else if preset.is_some_and(|preset| missing_variable(preset.url_variables, raw)) {
+        return Err(Address1::Bad);
+    } else if let Some(url) = preset.and_then(|preset| preset.default_url) {
+        (Value { text: url.into(), secret: false }, url.to_owned(), raw.at.span)
+    } else {
+        return Err(Address1::Absent);
+    };
+    match url::parse(full.expose(), scheme) {
+        Ok(address) => Ok(Located { shown: presentable(&written), address, full, span }),
+        Err(error) => {
+            refuse(error, span, ctx);
+            Err(Address1::Bad)
+        }
+    }
+}
+
+/// Whether a variable that holds the address was given but could not be expanded.
+fn missing_variable(names: &[&str], raw: &crate::policy::raw::Endpoint) -> bool {
+    raw.env.as_ref().is_some_and(|map| names.iter().any(|name| map.0.contains_key(*name)))
+}
+
+fn refuse(error: UrlError, span: Span, ctx: &mut Ctx<'_>) {
+    let (code, help) = match error {
+        UrlError::UnknownScheme => {
+            let known: Vec<_> = url::schemes().collect();
+            (Code::UnknownScheme, format!("known: {}", known.join(", ")))
+        }
+        UrlError::NoPort => (Code::BadUrl, "write `scheme://host:port`".to_owned()),
+        UrlError::Empty
+        | UrlError::NoScheme
+        | UrlError::Blank
+        | UrlError::NoHost
+        | UrlError::BadHost
+        | UrlError::BadPort
+        | UrlError::Fragment => (Code::BadUrl, "write `scheme://host[:port][/path]`".to_owned()),
+    };
+    ctx.error(code, span, error.to_string(), help);
+}
+
+/// An address fit to be shown: as written, without user info, query and literal credentials.
+fn presentable(written: &str) -> String {
+    // A `?` inside `${…}` belongs to a default, not to the address.
+    let end = written.rfind('}').map_or(0, |end| end + 1);
+    let query = written.get(end..).and_then(|tail| tail.find('?')).map(|at| at + end);
+    let bare = query.and_then(|at| written.get(..at)).unwrap_or(written);
+    match bare.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.find('/').unwrap_or(rest.len());
+            let user = rest.get(..authority).and_then(|authority| authority.rfind('@'));
+            let rest = user.and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
+            mask::mask(&format!("{scheme}://{rest}"))
+        }
+        None => mask::mask(bare),
+    }
+}
+
+/// Fingerprint of what authenticates: variables that are credentials by name, and user info. An
+/// endpoint without any is told apart by its host, because a refusal there says nothing of others.
+fn credential(
+    env: &BTreeMap<String, Value>,
+    located: Option<&Located>,
+    name: &str,
+    service: &str,
+) -> u64 {
+    let secrets: Vec<_> = env.iter().filter(|(name, _)| mask::is_credential_name(name)).collect();
+    let user = located.filter(|one| one.address.userinfo).map(|one| one.full.expose());
+    match (secrets.is_empty(), user) {
+        (false, _) => fingerprint::of_values(secrets),
+        (true, Some(full)) => fingerprint::of([b"url".as_slice(), full.as_bytes()]),
+        (true, None) => {
+            let place =
+                located.map_or_else(|| format!("{service}/{name}"), |one| one.address.host.clone());
+            fingerprint::of([b"none".as_slice(), place.as_bytes()])
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Fingerprints that tell one configuration from another without revealing it.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::policy::interpolate::Value;
+use crate::policy::model::{Check, Digest, Endpoint, Policy, Probe};
+
+/// Feeds formatted text to the hash without building it first.
+struct Feed(Sha256);
+
+impl Write for Feed {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// Adds one part; its length keeps neighbours apart.
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.update(bytes.len().to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// Adds the debug form of something without secrets, which it names completely.
+    fn shape(&mut self, shape: &dyn Debug) {
+        // Hashing cannot fail; the error type is that of the trait.
+        let _never: Result<(), std::fmt::Error> = write!(self, "{shape:?}");
+        self.0.update([0]);
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        self.shape(&probe);
+        match &probe.check {
+            Check::Http(http) => {
+                self.part(http.path.expose().as_bytes());
+                http.headers.iter().for_each(|(_, value)| self.part(value.expose().as_bytes()));
+                http.body.iter().for_each(|body| self.part(body.expose().as_bytes()));
+            }
+            Check::Tcp(tcp) => tcp.send.iter().for_each(|send| self.part(send.expose().as_bytes())),
+            Check::Exec(exec) => {
+                exec.env.values().for_each(|value| self.part(value.expose().as_bytes()));
+            }
+            Check::Tls(_) => {}
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) {
+        self.part(endpoint.name.as_str().as_bytes());
+        self.shape(&endpoint.url);
+        for (name, value) in &endpoint.env {
+            self.part(name.as_bytes());
+            self.part(value.expose().as_bytes());
+        }
+        self.probe(&endpoint.probe);
+        endpoint.deep_probe.iter().for_each(|probe| self.probe(probe));
+    }
+
+    fn short(self) -> u64 {
+        let digest: [u8; 32] = self.0.finalize().into();
+        digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    }
+}
+
+/// The fingerprint of some parts.
+pub(super) fn of<'a, I: IntoIterator<Item = &'a [u8]>>(parts: I) -> u64 {
+    let mut feed = Feed(Sha256::new());
+    parts.into_iter().for_each(|part| feed.part(part));
+    feed.short()
+}
+
+/// The fingerprint of an endpoint's address, credential and probes.
+pub(super) fn identity(endpoint: &Endpoint, address: &str) -> u64 {
+    let mut feed = Feed(Sha256::new());
+    feed.part(address.as_bytes());
+    feed.endpoint(endpoint);
+    feed.short()
+}
+
+/// The fingerprint of variables and whatever else is named.
+pub(super) fn of_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> u64 {
+    let values: BTreeMap<_, _> = values.into_iter().collect();
+    let mut feed = Feed(Sha256::new());
+    for (name, value) in values {
+        feed.part(name.as_bytes());
+        feed.part(value.expose().as_bytes());
+    }
+    feed.short()
+}
+
+/// The digest of the whole policy, secrets included.
+pub(super) fn digest(policy: &Policy) -> Digest {
+    let mut feed = Feed(Sha256::new());
+    feed.shape(&(&policy.sidecar, &policy.admin, &policy.control, &policy.rules));
+    for (name, service) in &policy.services {
+        feed.part(name.as_str().as_bytes());
+        feed.shape(&service.preset);
+        service.endpoints.values().for_each(|endpoint| feed.endpoint(endpoint));
+    }
+    feed.shape(&(&policy.outputs, &policy.alerts, &policy.secret_files));
+    for alert in &policy.alerts {
+        feed.part(alert.url.expose().as_bytes());
+        alert.headers.iter().for_each(|(_, value)| feed.part(value.expose().as_bytes()));
+    }
+    Digest(feed.0.finalize().into())
+}

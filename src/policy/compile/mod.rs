@@ -1,0 +1,152 @@
+//! Checks what the tables mean together and builds the compiled policy.
+//!
+//! Goes on after an error: a part that cannot be built is reported and left out, and the parts
+//! beside it are still checked. Whether the result may be used is decided once, at the end.
+
+mod cadence;
+mod check;
+mod endpoint;
+mod fingerprint;
+mod output;
+mod probe;
+mod quota;
+mod service;
+mod surface;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::core::id::ServiceName;
+use crate::core::rules::{IsolationRules, Rules};
+use crate::policy::code::Code;
+use crate::policy::diagnostic::{Diagnostic, Diagnostics};
+use crate::policy::model::{Digest, Policy};
+use crate::policy::raw::{Ctx, File, Isolation, Map, Node, Read, Service, Span};
+use crate::policy::{Compiled, Lookup, MAX_BYTES, Source};
+
+/// Most services of one policy.
+const MAX_SERVICES: usize = 1024;
+/// Most endpoints of one policy.
+const MAX_ENDPOINTS: usize = 16_384;
+
+/// Compiles a policy.
+///
+/// # Errors
+/// Every error at once, with the warnings, in the order of the file.
+pub fn compile(source: &Source<'_>, lookup: &dyn Lookup) -> Result<Compiled, Diagnostics> {
+    let mut ctx = Ctx::new(source.text, lookup);
+    let policy = read(source.text, &mut ctx).map(|file| build(&file, &mut ctx));
+    let failed = ctx.reporter.failed();
+    let warnings: Vec<Diagnostic> = ctx.reporter.finish();
+    match policy {
+        Some(policy) if !failed => Ok(Compiled { policy, warnings }),
+        Some(_) | None => Err(Diagnostics(warnings)),
+    }
+}
+
+/// Reads the tables; `None` when there is nothing to build from.
+fn read(text: &str, ctx: &mut Ctx<'_>) -> Option<File> {
+    if text.len() > MAX_BYTES {
+        let message = format!("the policy has {} bytes; {MAX_BYTES} are allowed", text.len());
+        ctx.error(Code::TooLarge, Span::NONE, message, "");
+        return None;
+    }
+    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.trim_start_matches('\u{feff}').lines().all(blank) {
+        let help = "`mcp-failover init` writes a policy to start from";
+        ctx.error(Code::Empty, Span::NONE, "the policy is empty", help);
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            let span = error.span().map_or(Span::NONE, |range| ctx.span(range));
+            let mut lines = error.message().lines();
+            let message = lines.next().unwrap_or("not valid TOML").to_owned();
+            ctx.error(Code::Syntax, span, message, lines.next().unwrap_or(""));
+        }
+        return None;
+    }
+    if !table.get_ref().contains_key("version") {
+        let message = "the policy does not say its version";
+        ctx.error(Code::MissingVersion, Span::NONE, message, "begin the file with `version = 1`");
+    }
+    let value = DeValue::Table(table.into_inner());
+    let file = File::read(Node { value: &value, span: Span::NONE }, ctx)?;
+    match &file.version {
+        Some(version) if version.value != 1 => {
+            let message = "this version of the policy format is not known";
+            ctx.error(Code::UnsupportedVersion, version.span, message, "write `version = 1`");
+            None
+        }
+        _ => Some(file),
+    }
+}
+
+/// Builds everything that can be built.
+fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
+    let sidecar = surface::sidecar(file.sidecar.as_ref(), ctx);
+    let admin = surface::admin(file.admin.as_ref(), ctx);
+    let control = surface::control(file.control.as_ref(), &sidecar.state_dir, ctx);
+    let empty = Map::default();
+    let raw_services = file.services.as_ref().unwrap_or(&empty);
+    check_counts(raw_services, ctx);
+    let built = service::build_all(raw_services, file.defaults.as_ref(), ctx);
+    quota::check(&built, ctx);
+    let outputs = output::build_all(file.outputs.as_ref(), &built, ctx);
+    let alerts = surface::alerts(file.alerts.as_ref(), ctx);
+    let rules = Rules {
+        services: built
+            .iter()
+            .map(|one| (one.rules.name.clone(), Arc::clone(&one.rules)))
+            .collect(),
+        isolation: isolation(file.isolation.as_ref()),
+        instance: fingerprint::of([sidecar.name.as_bytes()]),
+    };
+    let services: BTreeMap<ServiceName, _> =
+        built.into_iter().map(|one| (one.rules.name.clone(), one.service)).collect();
+    let mut policy = Policy {
+        digest: Digest::default(),
+        sidecar,
+        admin,
+        control,
+        rules: Arc::new(rules),
+        services,
+        outputs,
+        alerts,
+        secret_files: std::mem::take(&mut ctx.files).into_keys().collect(),
+    };
+    policy.digest = fingerprint::digest(&policy);
+    policy
+}
+
+fn check_counts(services: &Map<Service>, ctx: &mut Ctx<'_>) {
+    if services.0.is_empty() {
+        let help = "add `[services.NAME]` with `[[services.NAME.endpoints]]`";
+        ctx.error(Code::NoServices, Span::NONE, "the policy has no service", help);
+    }
+    let endpoints = services
+        .0
+        .values()
+        .filter_map(|(_, one)| one.endpoints.as_ref())
+        .map(|list| list.items.len());
+    let endpoints: usize = endpoints.sum();
+    if services.0.len() > MAX_SERVICES || endpoints > MAX_ENDPOINTS {
+        let message =
+            format!("{} services with {endpoints} endpoints are too many", services.0.len());
+        let help = format!("at most {MAX_SERVICES} services and {MAX_ENDPOINTS} endpoints");
+        ctx.error(Code::TooMany, Span::NONE, message, help);
+    }
+}
+
+fn isolation(raw: Option<&Isolation>) -> IsolationRules {
+    let default = IsolationRules::default();
+    let Some(raw) = raw else { return default };
+    IsolationRules {
+        min_hosts: raw.min_hosts.map_or(default.min_hosts, |count| count.value),
+        window: raw.window.map_or(default.window, |span| span.value),
+        tilt: raw.tilt.map_or(default.tilt, |span| span.value),
+    }
+}

@@ -1,0 +1,102 @@
+//! Refuses a policy whose probing would use up more than its quota.
+//!
+//! Counted is the steady state: of each service one endpoint at `interval`, the others at
+//! `standby_interval`, the deep probe likewise. Which one is active is not known, so of the
+//! endpoints on an account the dearest case counts: one of them is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::rules::Cadence;
+use crate::policy::code::Code;
+use crate::policy::compile::service::Built;
+use crate::policy::duration;
+use crate::policy::raw::{Cost, Ctx, Span};
+
+/// What one probe of one service costs.
+#[derive(Debug)]
+pub(super) struct Load {
+    service: String,
+    interval: Duration,
+    standby: Duration,
+    /// Calls allowed within a span.
+    quota: Option<(u32, Duration)>,
+    span: Span,
+    /// The account of each endpoint.
+    pub(super) accounts: Vec<u64>,
+}
+
+impl Load {
+    pub(super) fn new(service: &str, cadence: &Cadence, cost: Option<Cost>, span: Span) -> Self {
+        let quota = match cost {
+            Some(Cost::Quota(quota)) => match (quota.n.0, quota.per.0) {
+                (Some(n), Some(per)) => Some((n.value, per.value)),
+                _ => None,
+            },
+            Some(Cost::Word(_)) | None => None,
+        };
+        let (interval, standby) = (cadence.interval, cadence.standby_interval);
+        Self { service: service.to_owned(), interval, standby, quota, span, accounts: Vec::new() }
+    }
+
+    /// Thousandths of calls that `count` endpoints make within `per`, and the sum as text.
+    fn calls(&self, count: usize, per: Duration) -> (u128, String) {
+        let one = |gap: Duration| per.as_millis() * 1000 / gap.as_millis().max(1);
+        let standby = u128::try_from(count.saturating_sub(1)).unwrap_or(u128::MAX);
+        let calls = one(self.interval).saturating_add(one(self.standby).saturating_mul(standby));
+        let (span, gap) = (duration::format(per), duration::format(self.interval));
+        let mut text = format!("`{}` {span}/{gap}", self.service);
+        if standby > 0 {
+            text = format!("{text} + {standby}×{span}/{}", duration::format(self.standby));
+        }
+        (calls, text)
+    }
+}
+
+/// Checks every account against every quota declared for it.
+pub(super) fn check(built: &[Built], ctx: &mut Ctx<'_>) {
+    let loads = || built.iter().flat_map(|one| &one.loads).filter(|load| load.quota.is_some());
+    let mut accounts: BTreeMap<u64, Vec<(&Load, usize)>> = BTreeMap::new();
+    for load in loads() {
+        for account in load.accounts.iter().collect::<BTreeSet<_>>() {
+            let count = load.accounts.iter().filter(|one| *one == account).count();
+            accounts.entry(*account).or_default().push((load, count));
+        }
+    }
+    for shares in accounts.values() {
+        for (load, _) in shares {
+            if let Some((n, per)) = load.quota {
+                check_one(shares, n, per, load.span, ctx);
+            }
+        }
+    }
+}
+
+fn check_one(shares: &[(&Load, usize)], n: u32, per: Duration, span: Span, ctx: &mut Ctx<'_>) {
+    let parts: Vec<_> = shares.iter().map(|(load, count)| load.calls(*count, per)).collect();
+    let sum: u128 = parts.iter().map(|(calls, _)| calls).sum();
+    let allowed = u128::from(n) * 1000;
+    if sum <= allowed {
+        return;
+    }
+    let terms: Vec<_> = parts.iter().map(|(_, text)| text.as_str()).collect();
+    let message = format!(
+        "probing makes {} calls in {}, the quota is {n}: {}",
+        tenths(sum),
+        duration::format(per),
+        terms.join(" + "),
+    );
+    let help = format!(
+        "intervals {} times as long would fit",
+        tenths((sum * 1000).div_ceil(allowed).div_ceil(100) * 100)
+    );
+    ctx.error(Code::QuotaExceeded, span, message, help);
+}
+
+/// Thousandths as a number with at most one decimal.
+fn tenths(thousandths: u128) -> String {
+    match (thousandths / 1000, thousandths % 1000 / 100) {
+        (whole, 0) => whole.to_string(),
+        (whole, tenth) => format!("{whole}.{tenth}"),
+    }
+}

@@ -1,0 +1,268 @@
+//! Builds services: lays the layers over each other and gathers the endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::core::id::ServiceName;
+use crate::core::rules::{Cadence, ServiceRules, Strategy};
+use crate::policy::code::Code;
+use crate::policy::compile::endpoint::{self, Context};
+use crate::policy::compile::quota::Load;
+use crate::policy::compile::{cadence, check};
+use crate::policy::model::Service;
+use crate::policy::preset::{self, Preset};
+use crate::policy::raw::{self, Cost, Ctx, Defaults, Map, Over, PresetName, Probe, Span};
+
+/// A service, and what the later checks need to know of it.
+pub(super) struct Built {
+    pub(super) service: Service,
+    pub(super) rules: Arc<ServiceRules>,
+    /// Where its table stands.
+    pub(super) span: Span,
+    /// The variables it publishes, each with one of its places.
+    pub(super) variables: BTreeMap<String, Span>,
+    /// Variables whose value has several lines.
+    pub(super) many_lines: BTreeMap<String, Span>,
+    /// What its probes cost.
+    pub(super) loads: Vec<Load>,
+}
+
+/// Presets that were already read.
+type Presets = BTreeMap<&'static str, raw::Service>;
+
+/// Builds every service that can be built.
+pub(super) fn build_all(
+    services: &Map<raw::Service>,
+    defaults: Option<&Defaults>,
+    ctx: &mut Ctx<'_>,
+) -> Vec<Built> {
+    let mut presets = Presets::new();
+    let mut built = Vec::with_capacity(services.0.len());
+    for (name, (span, raw)) in &services.0 {
+        let named = check::service_name(name, *span, ctx);
+        let fallback = raw.preset.map_or(*span, |preset| preset.span);
+        let outer = std::mem::replace(&mut ctx.fallback, fallback);
+        let layers = layers(raw, defaults, &mut presets, ctx);
+        let one = build(name, *span, &layers, ctx);
+        ctx.fallback = outer;
+        built.extend(one.filter(|_| named));
+    }
+    built
+}
+
+/// A service's settings after all layers, beside what its author wrote.
+pub(super) struct Layers<'a> {
+    pub(super) own: &'a raw::Service,
+    pub(super) preset: Option<&'static Preset>,
+    pub(super) probe: Probe,
+    pub(super) deep_probe: Option<Probe>,
+    pub(super) cost: Option<Cost>,
+    breaker: raw::Breaker,
+    failover: raw::Failover,
+}
+
+fn layers<'a>(
+    own: &'a raw::Service,
+    defaults: Option<&Defaults>,
+    presets: &mut Presets,
+    ctx: &mut Ctx<'_>,
+) -> Layers<'a> {
+    let preset = own.preset.and_then(|chosen| preset::get(chosen.value.word()));
+    let below = preset
+        .map(|preset| presets.entry(preset.name).or_insert_with(|| preset.settings(ctx)).clone());
+    let below = below.unwrap_or_default();
+    let defaults = defaults.cloned().unwrap_or_default();
+    let deep = own.deep_probe.is_some() || below.deep_probe.is_some();
+    let deep_probe =
+        deep.then(|| merge(own.deep_probe.clone(), below.deep_probe, defaults.deep_probe));
+    Layers {
+        own,
+        preset,
+        probe: merge(own.probe.clone(), below.probe, defaults.probe),
+        deep_probe,
+        cost: own.cost.clone().or(below.cost).map(|cost| cost.value),
+        breaker: own.breaker.clone().over(below.breaker).over(defaults.breaker).unwrap_or_default(),
+        failover: own
+            .failover
+            .clone()
+            .over(below.failover)
+            .over(defaults.failover)
+            .unwrap_or_default(),
+    }
+}
+
+/// Lays probe settings over each other. A layer of another type gives its cadence only.
+fn merge(own: Option<Probe>, preset: Option<Probe>, defaults: Option<Probe>) -> Probe {
+    let below = lay(preset, defaults);
+    lay(own, below).unwrap_or_default()
+}
+
+fn lay(above: Option<Probe>, below: Option<Probe>) -> Option<Probe> {
+    let kind =
+        |probe: &Option<Probe>| probe.as_ref().and_then(|probe| probe.r#type).map(|at| at.value);
+    let other = kind(&above).is_some() && kind(&below).is_some() && kind(&above) != kind(&below);
+    let below = if other { below.map(Probe::cadence_only) } else { below };
+    above.over(below)
+}
+
+impl Probe {
+    /// The keys that say when, without those that say what.
+    fn cadence_only(self) -> Self {
+        Self {
+            interval: self.interval,
+            fast_interval: self.fast_interval,
+            down_interval: self.down_interval,
+            down_interval_max: self.down_interval_max,
+            standby_interval: self.standby_interval,
+            timeout: self.timeout,
+            rise: self.rise,
+            fall: self.fall,
+            jitter: self.jitter,
+            cost: self.cost,
+            at: self.at,
+            ..Self::default()
+        }
+    }
+}
+
+impl PresetName {
+    /// The word in the policy.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Pinecone => "pinecone",
+            Self::Neo4j => "neo4j",
+            Self::Graphlit => "graphlit",
+            Self::Tavily => "tavily",
+            Self::Mcp => "mcp",
+        }
+    }
+}
+
+fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Option<Built> {
+    let cost = |probe: &Probe| probe.cost.clone().map(|cost| cost.value).or(layers.cost.clone());
+    let probe_cost = cost(&layers.probe);
+    let cadence = cadence::cadence(&layers.probe, probe_cost.as_ref(), false, ctx);
+    let deep_cost = layers.deep_probe.as_ref().and_then(cost);
+    let deep = layers
+        .deep_probe
+        .as_ref()
+        .map(|probe| cadence::cadence(probe, deep_cost.as_ref(), true, ctx));
+    let breaker = cadence::breaker(&layers.breaker, ctx);
+    let failover = cadence::failover(&layers.failover, &cadence, ctx);
+    let strategy = strategy(layers.own, ctx);
+    let timeout = (cadence.timeout, deep.as_ref().map(|deep| deep.timeout));
+    let context = Context { service: name, layers, timeout };
+    let endpoints = endpoints(&context, span, ctx);
+    if endpoints.is_empty() {
+        return None;
+    }
+    let place = |probe: Option<&Probe>| probe.map_or(span, |probe| probe.at.span).or(span);
+    let mut loads = vec![Load::new(name, &cadence, probe_cost, place(layers.own.probe.as_ref()))];
+    loads.extend(deep.as_ref().map(|deep: &Cadence| {
+        Load::new(name, deep, deep_cost, place(layers.own.deep_probe.as_ref()))
+    }));
+    for load in &mut loads {
+        load.accounts = endpoints.iter().map(|one| one.rules.account).collect();
+    }
+    compare(&endpoints, ctx);
+    let publish = |many: bool| {
+        let all = endpoints.iter().flat_map(|one| &one.variables);
+        all.filter(move |(_, _, lines)| *lines || !many)
+            .map(|(name, at, _)| (name.clone(), *at))
+            .collect()
+    };
+    let (variables, many_lines) = (publish(false), publish(true));
+    let name = ServiceName::new(name);
+    let rules = ServiceRules {
+        name: name.clone(),
+        critical: layers.own.critical.is_some_and(|critical| critical.value),
+        strategy,
+        probe: cadence,
+        deep_probe: deep,
+        breaker,
+        failover,
+        endpoints: endpoints.iter().map(|one| one.rules.clone()).collect(),
+    };
+    let service = Service {
+        name,
+        preset: layers.preset.map(|preset| preset.name.to_owned()),
+        endpoints: endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).collect(),
+    };
+    Some(Built { service, rules: Arc::new(rules), span, variables, many_lines, loads })
+}
+
+fn strategy(own: &raw::Service, ctx: &mut Ctx<'_>) -> Strategy {
+    let Some(chosen) = own.strategy else { return Strategy::default() };
+    let strategy = match chosen.value {
+        raw::Strategy::Priority => return Strategy::Priority,
+        raw::Strategy::RoundRobin => Strategy::RoundRobin,
+        raw::Strategy::LeastConnections => Strategy::LeastConnections,
+        raw::Strategy::HealthWeighted => Strategy::HealthWeighted,
+    };
+    let message = format!("no output can serve the strategy `{}`", strategy.label());
+    let help = "an env file names one endpoint for everybody, so it serves `priority` only; the \
+                other strategies need a `socket` or `proxy` output, which this version does not have";
+    ctx.error(Code::StrategyNotServed, chosen.span, message, help);
+    strategy
+}
+
+fn endpoints(context: &Context<'_>, span: Span, ctx: &mut Ctx<'_>) -> Vec<endpoint::Built> {
+    let own = context.layers.own;
+    let list = own.endpoints.as_ref().map(|list| list.items.as_slice()).unwrap_or_default();
+    if list.is_empty() && !own.at.has("endpoints")
+        || own.endpoints.as_ref().is_some_and(|l| {
+            l.items.is_empty() && l.span != Span::NONE && ctx.text_at(l.span).starts_with('[')
+        })
+    {
+        let message = format!("service `{}` has no endpoints", context.service);
+        let help = format!("add `[[services.{}.endpoints]]`", context.service);
+        ctx.error(Code::NoEndpoints, span, message, help);
+    }
+    if let [only] = list {
+        let message = format!("service `{}` has nothing to fail over to", context.service);
+        ctx.error(Code::NoBackup, only.at.span, message, "add a second endpoint");
+    }
+    let tiers = list.iter().any(|endpoint| endpoint.at.has("priority"));
+    let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    let mut built = Vec::with_capacity(list.len());
+    for (position, raw) in (0..).zip(list) {
+        if let Some(name) = &raw.name.0 {
+            if let Some(first) = names.get(name.value.as_str()) {
+                let first = *first;
+                ctx.error(Code::DuplicateName, name.span, "an endpoint name used twice", "");
+                ctx.reporter.also(first, "first used here");
+                continue;
+            }
+            names.insert(&name.value, name.span);
+        }
+        let tier = raw.priority.map_or(if tiers { 0 } else { position }, |tier| tier.value);
+        built.extend(endpoint::build(raw, tier, context, ctx));
+    }
+    built
+}
+
+/// Warns of endpoints that are the same, and of variables that only some of them publish.
+fn compare(endpoints: &[endpoint::Built], ctx: &mut Ctx<'_>) {
+    let mut seen: BTreeMap<u64, Span> = BTreeMap::new();
+    for one in endpoints {
+        if let Some(first) = seen.insert(one.same, one.span) {
+            let message = "an endpoint that is the same as another";
+            let help = "moving between them would change nothing";
+            ctx.error(Code::SameEndpoint, one.span, message, help);
+            ctx.reporter.also(first, "the same as this one");
+        }
+    }
+    let all: BTreeSet<&str> = endpoints.iter().flat_map(endpoint::Built::names).collect();
+    for one in endpoints {
+        let own: BTreeSet<&str> = one.names().collect();
+        let missing: Vec<_> = all.difference(&own).map(|name| format!("`{name}`")).collect();
+        if !missing.is_empty() {
+            let message = format!("this endpoint does not publish {}", missing.join(", "));
+            let help = "another endpoint of the service does: a move would make it disappear";
+            ctx.error(Code::UnevenVariables, one.span, message, help);
+        }
+    }
+}
