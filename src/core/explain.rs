@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::breaker::BreakerState;
 use crate::core::failover::{Fault, Loss, Next, Reason, Wait};
@@ -16,7 +16,7 @@ use crate::core::status::ServiceState;
 use crate::core::time::Instant;
 
 /// One service, explained.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Explanation {
     /// The service.
     pub service: ServiceName,
@@ -47,7 +47,7 @@ pub struct Explanation {
 }
 
 /// One endpoint as a choice.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CandidateView {
     /// The endpoint.
     pub endpoint: EndpointName,
@@ -72,7 +72,7 @@ pub struct CandidateView {
 }
 
 /// How soon an outage of the active endpoint is noticed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DetectionView {
     /// By the frequent check.
     pub shallow: Bound,
@@ -81,7 +81,7 @@ pub struct DetectionView {
 }
 
 /// A return being prepared.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct FailbackView {
     /// Where to.
     pub to: EndpointName,
@@ -92,7 +92,7 @@ pub struct FailbackView {
 }
 
 /// Automatic moves left.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct BudgetView {
     /// How many.
     pub left: u32,

@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::action::{HoldReason, MoveKind};
 use crate::core::rules::{FailbackMode, FailoverRules, OnAllDown};
@@ -227,7 +227,7 @@ pub enum Reason {
 }
 
 /// What keeps a service from returning to a better tier.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wait {
     /// The policy leaves it to a person.
@@ -268,7 +268,7 @@ impl Return {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "next", rename_all = "snake_case")]
 pub enum Next {
     /// Nothing.

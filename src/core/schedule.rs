@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::rules::Cadence;
 use crate::core::time::Instant;
@@ -95,7 +95,7 @@ pub fn splay(interval: Duration, n: u32) -> Duration {
 }
 
 /// How long an outage of the active endpoint can stay unnoticed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Bound {
     /// When it refuses at once.
     pub refused: Duration,
