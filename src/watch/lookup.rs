@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::policy::Lookup;
 use crate::watch::read::{Digest, SECRET_LIMIT, digest, read_bytes, text_of};
 
 /// The files that were asked for, and what was in them: the digest, or `None` if unreadable.
@@ -48,5 +49,15 @@ impl SystemLookup {
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Lookup for SystemLookup {
+    fn var(&self, name: &str) -> Option<String> {
+        self.variable(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        self.secret(path)
     }
 }
