@@ -1,0 +1,6 @@
+//! The surfaces: what they show, whom they refuse, and that no client can hurt them.
+
+mod events;
+pub(crate) mod fixture;
+mod guard;
+mod surface;
