@@ -30,6 +30,19 @@ pub struct Snapshot {
     pub services: BTreeMap<ServiceName, ServiceSnapshot>,
 }
 
+impl Snapshot {
+    /// Nothing to remember; a start from it is a start from nothing, but for the revision.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            version: VERSION,
+            revision: Revision::new(0),
+            paused_all: false,
+            services: BTreeMap::new(),
+        }
+    }
+}
+
 /// One service.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]

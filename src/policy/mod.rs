@@ -28,7 +28,7 @@ pub mod schema;
 pub mod secret;
 mod url;
 
-pub use self::compile::compile;
+pub use self::compile::{compile, state_dir_hint};
 pub use self::diagnostic::{Diagnostic, Diagnostics, Label};
 use self::model::Policy;
 

@@ -14,6 +14,7 @@ mod service;
 mod surface;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
@@ -44,6 +45,18 @@ pub fn compile(source: &Source<'_>, lookup: &dyn Lookup) -> Result<Compiled, Dia
         Some(policy) if !failed => Ok(Compiled { policy, warnings }),
         Some(_) | None => Err(Diagnostics(warnings)),
     }
+}
+
+/// Where a policy keeps its state, as far as that can be told even if it does not compile.
+///
+/// A start with a broken policy needs it to find the last good one.
+#[must_use]
+pub fn state_dir_hint(text: &str, lookup: &dyn Lookup) -> PathBuf {
+    let mut ctx = Ctx::new(text, lookup);
+    let (table, _errors) = DeTable::parse_recoverable(text);
+    let value = DeValue::Table(table.into_inner());
+    let file = File::read(Node { value: &value, span: Span::NONE }, &mut ctx);
+    surface::sidecar(file.and_then(|file| file.sidecar).as_ref(), &mut ctx).state_dir
 }
 
 /// Reads the tables; `None` when there is nothing to build from.

@@ -1,0 +1,85 @@
+//! One task an output, replaced when its part of the policy changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::output::{ActiveConfig, OutputReport};
+use crate::policy::model::Output;
+
+/// The running outputs.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    running: BTreeMap<String, Running>,
+    configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+    reports: mpsc::Sender<OutputReport>,
+}
+
+#[derive(Debug)]
+struct Running {
+    spec: Output,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Outputs {
+    /// None yet.
+    pub(crate) const fn new(
+        configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+        reports: mpsc::Sender<OutputReport>,
+    ) -> Self {
+        Self { running: BTreeMap::new(), configs, reports }
+    }
+
+    /// Starts what is new, replaces what changed, stops what is gone; the rest runs on untouched.
+    ///
+    /// A replaced output's task begins only after the old one has ended, so that two never write
+    /// the same file.
+    pub(crate) fn apply(&mut self, wanted: &[Output]) {
+        let mut before = std::mem::take(&mut self.running);
+        for spec in wanted {
+            let old = before.remove(spec.name());
+            let running = match old {
+                Some(running) if running.spec == *spec => running,
+                old => self.start(spec, old),
+            };
+            self.running.insert(spec.name().to_owned(), running);
+        }
+        for gone in before.into_values() {
+            gone.stop.cancel();
+        }
+    }
+
+    /// The names of the running outputs.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.running.keys().map(String::as_str)
+    }
+
+    /// Lets every output finish the write it is in, then ends it.
+    pub(crate) async fn stop(self) {
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        for running in self.running.into_values() {
+            // A task that panicked has been logged by the panic hook.
+            running.task.await.ok();
+        }
+    }
+
+    fn start(&self, spec: &Output, old: Option<Running>) -> Running {
+        let stop = CancellationToken::new();
+        let (configs, reports) = (self.configs.clone(), self.reports.clone());
+        let (own_spec, own_stop) = (spec.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            if let Some(old) = old {
+                old.stop.cancel();
+                old.task.await.ok();
+            }
+            crate::output::run(own_spec, configs, reports, own_stop).await;
+        });
+        Running { spec: spec.clone(), stop, task }
+    }
+}

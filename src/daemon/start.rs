@@ -1,0 +1,188 @@
+//! From nothing to a running loop, and back.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::control::ControlRequest;
+use crate::admin::document::{SidecarInfo, StatusDocument};
+use crate::admin::http::{AdminState, Limits};
+use crate::admin::hub::EventHub;
+use crate::admin::vitals::Vitals;
+use crate::core::engine::{Engine, Restored};
+use crate::core::rng::mix;
+use crate::daemon::begin::{Begun, begin};
+use crate::daemon::clock::Clock;
+use crate::daemon::dispatch::{Effects, Means};
+use crate::daemon::driver::{Driver, Queues, Rounds};
+use crate::daemon::keeper::{Keeper, Query};
+use crate::daemon::lifecycle::{Manager, Signals, probes_max};
+use crate::daemon::outputs::Outputs;
+use crate::daemon::reload::Source;
+use crate::daemon::surfaces::{Served, Surfaces};
+use crate::daemon::{RunError, RunOptions};
+use crate::policy::model::Policy;
+use crate::probe::Prober;
+use crate::telemetry::metric::{self, MetricsHandle};
+use crate::watch::Watcher;
+
+/// Inputs waiting at most, a queue: producers wait, the loop never does.
+const QUEUE_MAX: usize = 1_024;
+/// How long outputs may take to finish the write they are in when we stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs the sidecar until it is told to stop, then drains.
+///
+/// # Errors
+/// When it cannot start at all: the policy is unusable and no last good one is there, or another
+/// sidecar holds the state directory. Once it runs, only the order to stop makes it return.
+pub async fn run(options: RunOptions) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let signals = options.handle_signals.then(Signals::install).transpose()?;
+    let metrics = metric::install()?;
+    let Begun { policy, source, restored, store, secrets } = begin(&options, &clock)?;
+    let (probed_sender, probed) = mpsc::channel(QUEUE_MAX);
+    let (control_sender, control) = mpsc::channel(QUEUE_MAX);
+    let (source_sender, sources) = mpsc::channel(QUEUE_MAX);
+    let (report_sender, reports) = mpsc::channel(QUEUE_MAX);
+    let mut queues = Queues { probed, control, sources, outputs: reports };
+
+    let (keeper, store_thread) = Keeper::start(store)?;
+    let effects = Effects::new(Means {
+        clock,
+        policy: Arc::clone(&policy),
+        keeper,
+        hub: EventHub::new(),
+        prober: Prober::new().map_err(RunError::Probing)?,
+        probes_max: probes_max(),
+        probed: probed_sender,
+    });
+    let stopped = options.shutdown.child_token();
+    let watcher = crate::watch::spawn(source.path.clone(), source_sender, stopped);
+    watcher.also_seen(secrets);
+    let watcher = Arc::new(watcher);
+    let hurry = CancellationToken::new();
+    if let Some(signals) = signals {
+        let (watcher, shutdown) = (Arc::clone(&watcher), options.shutdown.clone());
+        tokio::spawn(signals.serve(watcher, shutdown, hurry.clone()));
+    }
+    let outputs = Outputs::new(effects.configs.subscribe(), report_sender);
+    let parts = Parts { effects, outputs, source, watcher, requests: control_sender, metrics };
+    let mut driver = assemble(&policy, parts, restored);
+    driver.run(&mut queues, &options.shutdown).await;
+    drain(driver, queues, store_thread, &hurry).await;
+    Ok(())
+}
+
+struct Parts {
+    effects: Effects,
+    outputs: Outputs,
+    source: Source,
+    watcher: Arc<Watcher>,
+    requests: mpsc::Sender<ControlRequest>,
+    metrics: MetricsHandle,
+}
+
+/// Puts the parts together and lets the engine take its first step.
+fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> Driver {
+    let Parts { effects, mut outputs, source, watcher, requests, metrics } = parts;
+    let clock = effects.clock;
+    let sidecar = SidecarInfo {
+        name: policy.sidecar.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: clock.rfc3339(clock.now()),
+    };
+    let vitals = Arc::new(Vitals::new());
+    vitals.set_policy_loaded(true);
+    let now = clock.now();
+    let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
+    let (engine, actions) = Engine::new(Arc::clone(&policy.rules), restored, seed, now);
+    let info = source.info(&clock);
+    let empty =
+        StatusDocument::new(&engine.status(now), info, sidecar.clone(), &|at| clock.rfc3339(at));
+    let document = Arc::new(ArcSwap::from_pointee(empty));
+    let admin = admin_state(&effects, &document, &vitals, metrics);
+    let served = Served { admin, requests, hub: effects.hub.clone() };
+    let surfaces = Surfaces::start(policy, served);
+    outputs.apply(&policy.outputs);
+    let mut driver = Driver {
+        clock,
+        engine,
+        effects,
+        outputs,
+        surfaces,
+        source,
+        watcher,
+        manager: Manager::connect(),
+        vitals,
+        document,
+        sidecar,
+        rounds: Rounds::default(),
+    };
+    let Driver { engine, effects, .. } = &mut driver;
+    effects.carry_out(actions, now, || engine.snapshot(now));
+    metric::process_started(Duration::from_millis(clock.wall_ms()).as_secs_f64());
+    driver.show();
+    driver
+}
+
+fn admin_state(
+    effects: &Effects,
+    document: &Arc<ArcSwap<StatusDocument>>,
+    vitals: &Arc<Vitals>,
+    metrics: MetricsHandle,
+) -> AdminState {
+    let keeper = effects.keeper.clone();
+    AdminState {
+        status: Arc::clone(document),
+        hub: effects.hub.clone(),
+        metrics: Arc::new(move || metrics.render()),
+        history: Arc::new(move |query| {
+            let keeper = keeper.clone();
+            Box::pin(async move { keeper.history(Query::from(query)).await })
+        }),
+        vitals: Arc::clone(vitals),
+        allowed_hosts: Vec::new(),
+        limits: Limits::default(),
+    }
+}
+
+/// Ends everything in the order in which nothing is lost: no new decisions, writes finished, the
+/// last snapshot durable.
+async fn drain(
+    mut driver: Driver,
+    queues: Queues,
+    store_thread: JoinHandle<()>,
+    hurry: &CancellationToken,
+) {
+    Manager::stopping();
+    // Producers blocked on a full queue are released.
+    drop(queues);
+    let now = driver.clock.now();
+    let snapshot = driver.engine.snapshot(now);
+    let saved = driver.effects.save(&snapshot, now);
+    let Driver { outputs, surfaces, effects, .. } = driver;
+    let orderly = async {
+        outputs.stop().await;
+        surfaces.stop().await;
+        if let Some(saved) = saved {
+            saved.await.ok();
+        }
+    };
+    tokio::select! {
+        () = orderly => {}
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("the drain took too long"),
+        () = hurry.cancelled() => {}
+    }
+    effects.keeper.stop();
+    drop(effects);
+    // A disk that hangs must not keep the process from ending.
+    let joined = tokio::task::spawn_blocking(move || store_thread.join());
+    tokio::time::timeout(DRAIN, joined).await.ok();
+    tracing::info!("stopped");
+}

@@ -1,0 +1,10 @@
+//! The whole sidecar as a process, between real upstreams and real readers.
+
+mod lifecycle;
+mod operators;
+mod reload;
+mod restart;
+mod secrets;
+mod servers;
+mod sidecar;
+mod switch;
