@@ -125,8 +125,12 @@ fn broken(error: &hyper::Error, meter: &Meter) -> Finding {
     if meter.exhausted() {
         return Finding::protocol("answer has no end");
     }
-    if let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
-        return tls::broken(cause);
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    if let Some(finding) = cause.and_then(tls::sort) {
+        return finding;
+    }
+    if cause.is_some_and(|cause| cause.kind() != io::ErrorKind::UnexpectedEof) {
+        return Finding::protocol("body is not framed as HTTP");
     }
     if error.is_parse_too_large() {
         Finding::protocol("answer has too many or too long headers")

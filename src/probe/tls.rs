@@ -162,12 +162,15 @@ fn left(certificate: &CertificateDer<'_>) -> Option<Duration> {
     Some(end.saturating_sub(Duration::from_secs(UnixTime::now().as_secs())))
 }
 
-/// Sorts what ended a handshake, or broke a connection that was secure.
-pub(super) fn broken(error: &io::Error) -> Finding {
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(error) => Finding::new(Outcome::Tls, explain(error)),
-        None => Finding::from_io(error),
-    }
+/// Sorts what broke a connection, as far as TLS or the kernel says; `None` when neither does.
+pub(super) fn sort(error: &io::Error) -> Option<Finding> {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let finding = tls.map(|error| Finding::new(Outcome::Tls, explain(error)));
+    finding.or_else(|| error.raw_os_error().map(|_| Finding::from_io(error)))
+}
+
+fn broken(error: &io::Error) -> Finding {
+    sort(error).unwrap_or_else(|| Finding::cut("connection closed during the TLS handshake"))
 }
 
 const EXPIRED: &str = "certificate expired";

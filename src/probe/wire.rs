@@ -1,10 +1,13 @@
-//! A connection that counts what is read and stops at a limit.
+//! A connection that speaks first, counts what is read and stops at a limit.
+//!
+//! Nothing is read before the request is on its way: whether a server that talks unasked was
+//! faster than us would else decide how its bytes are taken.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -45,6 +48,8 @@ impl Meter {
 pub(super) struct Wire {
     stream: Stream,
     meter: Arc<Meter>,
+    spoke: bool,
+    reader: Option<Waker>,
 }
 
 enum Stream {
@@ -54,11 +59,15 @@ enum Stream {
 
 impl Wire {
     pub(super) fn plain(stream: TcpStream, meter: Arc<Meter>) -> Self {
-        Self { stream: Stream::Plain(stream), meter }
+        Self::new(Stream::Plain(stream), meter)
     }
 
     pub(super) fn secure(stream: TlsStream<TcpStream>, meter: Arc<Meter>) -> Self {
-        Self { stream: Stream::Secure(Box::new(stream)), meter }
+        Self::new(Stream::Secure(Box::new(stream)), meter)
+    }
+
+    const fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+        Self { stream, meter, spoke: false, reader: None }
     }
 }
 
@@ -69,6 +78,10 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.spoke {
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         if this.meter.exhausted() {
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
@@ -89,10 +102,18 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let written = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Secure(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        if written.is_ready() {
+            this.spoke = true;
+            if let Some(reader) = this.reader.take() {
+                reader.wake();
+            }
         }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

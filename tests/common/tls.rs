@@ -72,7 +72,7 @@ impl Authority {
 
     /// A certificate for this name or address, valid for decades.
     pub(crate) fn issue(&self, name: &str) -> Certified {
-        self.sign(params(name))
+        self.sign(&params(name))
     }
 
     /// One for `localhost` that ends this long from now.
@@ -81,24 +81,24 @@ impl Authority {
         let now = std::time::SystemTime::now();
         let mut params = params("localhost");
         params.not_after = (now + left).into();
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// One for `localhost` that ended long ago.
     pub(crate) fn issue_expired(&self) -> Certified {
         let mut params = params("localhost");
         params.not_after = date_time_ymd(2001, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// One for `localhost` that begins in the far future.
     pub(crate) fn issue_not_yet_valid(&self) -> Certified {
         let mut params = params("localhost");
         params.not_before = date_time_ymd(4000, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Certified {
+    fn sign(&self, params: &CertificateParams) -> Certified {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Certified { certificate, key }

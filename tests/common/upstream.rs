@@ -61,6 +61,10 @@ pub(crate) enum Behaviour {
     Raw(Vec<u8>),
     /// Sends these bytes without waiting for a request, and keeps the connection open.
     Banner(Vec<u8>),
+    /// Answers with these bytes, then closes.
+    Reply(Vec<u8>),
+    /// Answers with these bytes, and keeps the connection open.
+    Stall(Vec<u8>),
     /// Closes at once.
     Close,
 }
@@ -306,19 +310,16 @@ struct Talk {
 impl Talk {
     async fn run(mut self) -> io::Result<()> {
         let unasked = self.current.borrow().clone();
-        match unasked {
-            Behaviour::Close => return Ok(()),
-            Behaviour::Raw(bytes) => {
-                self.send(&bytes).await?;
-                // Unread bytes would turn the close into a reset.
-                self.stream.io().shutdown().await?;
-                return self.discard().await;
-            }
-            Behaviour::Banner(bytes) => {
-                self.send(&bytes).await?;
-                return self.discard().await;
-            }
-            _ => {}
+        if let Behaviour::Raw(bytes) = &unasked {
+            self.send(bytes).await?;
+            return self.leave().await;
+        }
+        if let Behaviour::Banner(bytes) = &unasked {
+            self.send(bytes).await?;
+            return self.discard().await;
+        }
+        if matches!(unasked, Behaviour::Close) {
+            return Ok(());
         }
         while self.read_request().await? {
             let behaviour = self.current.borrow().clone();
@@ -326,7 +327,13 @@ impl Talk {
                 break;
             }
         }
-        self.stream.io().shutdown().await
+        self.leave().await
+    }
+
+    /// Closes in good order: unread bytes would turn the close into a reset.
+    async fn leave(&mut self) -> io::Result<()> {
+        self.stream.io().shutdown().await?;
+        self.discard().await
     }
 
     fn asked_to_close(&self) -> bool {
@@ -372,6 +379,15 @@ impl Talk {
                 self.stream.cut()?;
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
+            Behaviour::Reply(bytes) => {
+                self.send(&bytes).await?;
+                return Ok(false);
+            }
+            Behaviour::Stall(bytes) => {
+                self.send(&bytes).await?;
+                self.discard().await?;
+                return Ok(false);
+            }
             Behaviour::Refuse | Behaviour::Hang => {
                 self.discard().await?;
                 return Ok(false);
@@ -407,25 +423,26 @@ impl Talk {
         headers: &[(String, String)],
         body: &str,
     ) -> io::Result<()> {
-        let lines: String =
-            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let length = body.len();
-        let head =
-            format!("HTTP/1.1 {status} Answer\r\n{lines}Content-Length: {length}\r\n\r\n{body}");
-        self.send(head.as_bytes()).await
+        let mut text = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n", body.len());
+        for (name, value) in headers {
+            text.extend([name, ": ", value, "\r\n"]);
+        }
+        text.extend(["\r\n", body]);
+        self.send(text.as_bytes()).await
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let io = self.stream.io();
         io.write_all(bytes).await?;
         io.flush().await?;
-        self.seen.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        let count = u64::try_from(bytes.len()).expect("a length fits");
+        self.seen.sent.fetch_add(count, Ordering::SeqCst);
         Ok(())
     }
 
     /// Reads until the peer leaves.
     async fn discard(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 1024];
         while self.stream.io().read(&mut buffer).await? > 0 {}
         Ok(())
     }

@@ -1,0 +1,81 @@
+//! Probes against servers that serve, that fail, and that mean harm.
+
+mod exec;
+mod hostile;
+mod http;
+mod nginx;
+mod secrets;
+mod system;
+mod tcp;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mcp_failover::core::outcome::Outcome;
+use mcp_failover::policy::model::{Check, HttpCheck, HttpExpect, Probe, Target};
+use mcp_failover::policy::secret::Secret;
+use mcp_failover::probe::{Prober, Report};
+
+use crate::common::upstream::Upstream;
+
+/// A deadline that no attempt against a server that serves comes near, on a busy machine too.
+const PATIENT: Duration = Duration::from_secs(20);
+/// A deadline for attempts that are meant to reach it.
+const SHORT: Duration = Duration::from_millis(250);
+/// What an attempt may take beyond its deadline before it counts as stuck.
+const SLACK: Duration = Duration::from_secs(20);
+
+/// One attempt; fails the test when the deadline does not hold.
+async fn attempt(check: Check, timeout: Duration) -> Report {
+    let prober = Prober::new().expect("TLS works");
+    let probe = Probe { timeout, check };
+    let report = tokio::time::timeout(timeout + SLACK, prober.run(&probe, timeout)).await;
+    report.expect("an attempt ends by its deadline")
+}
+
+/// One HTTP attempt.
+async fn get(check: &HttpCheck, timeout: Duration) -> Report {
+    attempt(Check::Http(Box::new(check.clone())), timeout).await
+}
+
+/// `GET /` of a plain server, any 2xx expected.
+fn http(upstream: &Upstream) -> HttpCheck {
+    HttpCheck {
+        target: target(upstream.port()),
+        tls: None,
+        method: "GET".to_owned(),
+        path: Secret::from("/"),
+        headers: Vec::new(),
+        body: None,
+        expect: HttpExpect { status: vec![(200, 299)], ..HttpExpect::default() },
+    }
+}
+
+fn target(port: u16) -> Target {
+    Target { host: "127.0.0.1".to_owned(), port }
+}
+
+/// Expects this value at this JSON pointer.
+fn pointer(pointer: &str, value: &str) -> BTreeMap<String, Option<serde_json::Value>> {
+    let value = serde_json::from_str(value).expect("JSON");
+    BTreeMap::from([(pointer.to_owned(), Some(value))])
+}
+
+fn outcome(report: &Report) -> Outcome {
+    report.observation.outcome
+}
+
+fn detail(report: &Report) -> &str {
+    report.observation.detail.as_deref().unwrap_or("")
+}
+
+#[track_caller]
+fn assert_end(report: &Report, outcome: Outcome, detail: &str) {
+    let seen = &report.observation;
+    assert_eq!(
+        (seen.outcome, seen.detail.as_deref().unwrap_or("")),
+        (outcome, detail),
+        "{report:?}"
+    );
+}
