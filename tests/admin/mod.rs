@@ -1,5 +1,6 @@
 //! The surfaces: what they show, whom they refuse, and that no client can hurt them.
 
+mod control;
 mod events;
 pub(crate) mod fixture;
 mod guard;
