@@ -5,11 +5,28 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::check::Check;
 use crate::cli::completions::Completions;
+use crate::cli::demo::Demo;
+use crate::cli::drain::{Drain, Undrain};
 use crate::cli::exit::Exit;
+use crate::cli::explain::Explain;
 use crate::cli::failure::Failure;
+use crate::cli::healthcheck::Healthcheck;
+use crate::cli::history::History;
+use crate::cli::init::Init;
 use crate::cli::man::Manual;
+use crate::cli::pause::{Pause, Resume};
+use crate::cli::pin::{Pin, Unpin};
+use crate::cli::probe::Probe;
+use crate::cli::reload::Reload;
+use crate::cli::render::Render;
+use crate::cli::run::Run;
+use crate::cli::schema::Schema;
+use crate::cli::status::Status;
+use crate::cli::switch::Switch;
 use crate::cli::terminal::Terminal;
+use crate::cli::watch::Watch;
 
 /// The command's name.
 pub(crate) const NAME: &str = "mcp-failover";
@@ -37,6 +54,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Run),
+    Check(Check),
+    Probe(Probe),
+    Status(Status),
+    Explain(Explain),
+    Switch(Switch),
+    Pin(Pin),
+    Unpin(Unpin),
+    Drain(Drain),
+    Undrain(Undrain),
+    Pause(Pause),
+    Resume(Resume),
+    History(History),
+    Watch(Watch),
+    Render(Render),
+    Reload(Reload),
+    Init(Init),
+    Schema(Schema),
+    Healthcheck(Healthcheck),
+    Demo(Demo),
     Completions(Completions),
     Man(Manual),
 }
@@ -44,6 +81,26 @@ enum Command {
 impl Command {
     fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         match self {
+            Self::Run(command) => command.run(terminal),
+            Self::Check(command) => command.run(terminal),
+            Self::Probe(command) => command.run(terminal),
+            Self::Status(command) => command.run(terminal),
+            Self::Explain(command) => command.run(terminal),
+            Self::Switch(command) => command.run(terminal),
+            Self::Pin(command) => command.run(terminal),
+            Self::Unpin(command) => command.run(terminal),
+            Self::Drain(command) => command.run(terminal),
+            Self::Undrain(command) => command.run(terminal),
+            Self::Pause(command) => command.run(terminal),
+            Self::Resume(command) => command.run(terminal),
+            Self::History(command) => command.run(terminal),
+            Self::Watch(command) => command.run(terminal),
+            Self::Render(command) => command.run(terminal),
+            Self::Reload(command) => command.run(terminal),
+            Self::Init(command) => command.run(terminal),
+            Self::Schema(command) => command.run(terminal),
+            Self::Healthcheck(command) => command.run(terminal),
+            Self::Demo(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal),
             Self::Man(command) => command.run(terminal),
         }
@@ -78,8 +135,6 @@ pub fn main() -> ExitCode {
 /// terminal does not take it.
 fn usage(error: &clap::Error) -> Exit {
     drop(error.print());
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Fine,
-        _ => Exit::Usage,
-    }
+    let answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if answer { Exit::Fine } else { Exit::Usage }
 }

@@ -3,8 +3,16 @@
 use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::admin::control_client::ControlError;
 use crate::cli::exit::Exit;
+use crate::daemon::RunError;
+use crate::output::OutputError;
+use crate::probe::ProbeSetupError;
+use crate::store::StoreError;
+use crate::telemetry::log::LogError;
+use crate::watch::ReadError;
 
 /// Why a command failed. Each message fits behind "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +24,52 @@ pub(crate) enum Failure {
     #[error("encode the answer")]
     Encode(#[source] serde_json::Error),
     /// No policy was named and none lies where it is looked for.
-    #[error("find a policy: {} does not exist", searched.display())]
-    NoPolicy {
-        /// The last place looked at.
-        searched: PathBuf,
+    #[error("find a policy")]
+    NoPolicy,
+    /// The policy cannot be read.
+    #[error(transparent)]
+    ReadPolicy(ReadError),
+    /// The policy does not compile; the diagnostics have been told.
+    #[error("compile {}: {}", path.display(), counted(*errors))]
+    InvalidPolicy {
+        /// The file.
+        path: PathBuf,
+        /// How many errors it has.
+        errors: usize,
     },
+    /// The policy does not compile, and does not tell the socket otherwise.
+    #[error("find the control socket: {} is not valid", path.display())]
+    NoSocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The policy does not compile; the sidecar has said why.
+    #[error("reload {path}: it is not valid, and the running policy stays")]
+    ReloadRefused {
+        /// The file.
+        path: String,
+    },
+    /// No diagnostic has this code.
+    #[error("explain {code}: no such code")]
+    UnknownCode {
+        /// As asked for.
+        code: String,
+    },
+    /// The policy has no such service.
+    #[error("find service {service} in the policy")]
+    UnknownService {
+        /// As asked for.
+        service: String,
+    },
+    /// The policy has no such output.
+    #[error("find output {name} in the policy")]
+    UnknownOutput {
+        /// As asked for.
+        name: String,
+    },
+    /// The environment names no service that we know.
+    #[error("find a service in the environment")]
+    NothingFound,
     /// A file could not be written.
     #[error("write {}", path.display())]
     Write {
@@ -39,18 +88,98 @@ pub(crate) enum Failure {
     /// The runtime did not start.
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
+    /// Logs could not be set up.
+    #[error(transparent)]
+    Log(LogError),
+    /// The sidecar did not run.
+    #[error(transparent)]
+    Run(RunError),
+    /// Probing could not begin.
+    #[error("set up probing")]
+    Probing(#[source] ProbeSetupError),
+    /// The sidecar could not be asked, or said no.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The sidecar answered something else than it was asked.
+    #[error("understand the sidecar's answer")]
+    OddAnswer,
+    /// The sidecar did not answer in time.
+    #[error("get an answer within {} s", deadline.as_secs())]
+    NoAnswer {
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// The sidecar went down while it was listened to.
+    #[error("follow the sidecar: it went down")]
+    SidecarLeft,
+    /// The state directory could not be read.
+    #[error("read the history in {}", dir.display())]
+    State {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// An output could not be rendered.
+    #[error("render {name}")]
+    Render {
+        /// The output.
+        name: String,
+        /// Why.
+        #[source]
+        source: OutputError,
+    },
+    /// The demo could not be set up.
+    #[error("set up the demo")]
+    Stage(#[source] io::Error),
+    /// The demo would overwrite a policy that is not its own.
+    #[error("set up the demo: {} is not a policy of the demo", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The demo did not go as it should.
+    #[error("complete the demo: {missed}")]
+    Demo {
+        /// Which stage, and what was seen instead.
+        missed: String,
+    },
 }
 
 impl Failure {
     /// The exit code that tells it.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::NoPolicy { .. } => Exit::PolicyInvalid,
+            Self::NoPolicy
+            | Self::ReadPolicy(_)
+            | Self::InvalidPolicy { .. }
+            | Self::ReloadRefused { .. }
+            | Self::Run(RunError::PolicyInvalid { .. } | RunError::PolicyUnreadable(_)) => {
+                Exit::PolicyInvalid
+            }
+            Self::UnknownCode { .. }
+            | Self::UnknownService { .. }
+            | Self::UnknownOutput { .. }
+            | Self::Log(_) => Exit::Usage,
             Self::Output(_)
             | Self::Encode(_)
+            | Self::NoSocket { .. }
+            | Self::NothingFound
             | Self::Write { .. }
             | Self::Exists { .. }
-            | Self::Runtime(_) => Exit::Failed,
+            | Self::Runtime(_)
+            | Self::Run(_)
+            | Self::Probing(_)
+            | Self::Control(_)
+            | Self::OddAnswer
+            | Self::NoAnswer { .. }
+            | Self::SidecarLeft
+            | Self::State { .. }
+            | Self::Render { .. }
+            | Self::Stage(_)
+            | Self::Foreign { .. }
+            | Self::Demo { .. } => Exit::Failed,
         }
     }
 
@@ -61,13 +190,42 @@ impl Failure {
 
     /// What a person can do about it.
     pub(crate) fn help(&self) -> Option<String> {
-        match self {
-            Self::NoPolicy { .. } => {
-                Some("name one with --policy FILE, or write one with `mcp-failover init`".into())
+        let help = match self {
+            Self::NoPolicy => {
+                "there is neither ./failover.toml nor /etc/mcp-failover/failover.toml; \
+                 name one with --policy FILE, or write one with `mcp-failover init`"
             }
-            Self::Exists { .. } => Some("pass --force to replace it".into()),
-            Self::Output(_) | Self::Encode(_) | Self::Write { .. } | Self::Runtime(_) => None,
-        }
+            Self::ReadPolicy(error) | Self::Run(RunError::PolicyUnreadable(error)) => error.help(),
+            Self::NoSocket { .. } => "name the socket with --control PATH",
+            Self::UnknownCode { .. } => "codes look like MF0201 and stand beside each diagnostic",
+            Self::UnknownService { .. } | Self::UnknownOutput { .. } => {
+                "the names are those of the policy"
+            }
+            Self::NothingFound => {
+                "set variables such as PINECONE_HOST and PINECONE_API_KEY, NEO4J_URI, \
+                 GRAPHLIT_* or TAVILY_API_KEY, or start from a file in policies/"
+            }
+            Self::Exists { .. } => "pass --force to replace it",
+            Self::Foreign { .. } => "name another directory with --dir",
+            Self::OddAnswer => "is the sidecar of the same version as this command?",
+            Self::Control(error) => return error.help(),
+            Self::Output(_)
+            | Self::Encode(_)
+            | Self::InvalidPolicy { .. }
+            | Self::ReloadRefused { .. }
+            | Self::Write { .. }
+            | Self::Runtime(_)
+            | Self::Log(_)
+            | Self::Run(_)
+            | Self::Probing(_)
+            | Self::NoAnswer { .. }
+            | Self::SidecarLeft
+            | Self::State { .. }
+            | Self::Render { .. }
+            | Self::Stage(_)
+            | Self::Demo { .. } => return None,
+        };
+        Some(help.to_owned())
     }
 
     /// The message and its sources on one line, none of them twice.
@@ -84,6 +242,10 @@ impl Failure {
         }
         text
     }
+}
+
+fn counted(errors: usize) -> String {
+    if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") }
 }
 
 #[cfg(test)]

@@ -11,11 +11,33 @@
 //! 4. No command prints the value of a secret unless it was told to with `--show-secrets`.
 
 mod args;
+mod check;
 mod completions;
+mod connect;
+mod demo;
+mod drain;
+mod events;
 mod exit;
+mod explain;
 mod failure;
+mod healthcheck;
+mod history;
+mod init;
+mod locate;
 mod man;
+mod order;
+mod pause;
+mod pin;
+mod probe;
+mod reload;
+mod render;
+mod run;
+mod schema;
+mod status;
+mod switch;
 mod table;
 mod terminal;
+mod time;
+mod watch;
 
 pub use args::{command, main};

@@ -104,6 +104,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When standard output does not take it.
+    #[expect(clippy::unused_self, reason = "who writes has been given the terminal")]
     pub(crate) fn print(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
@@ -128,6 +129,7 @@ impl Terminal {
     }
 
     /// Says something beside the answer. Whether anybody hears it changes nothing.
+    #[expect(clippy::unused_self, reason = "who writes has been given the terminal")]
     pub(crate) fn say(self, text: &str) {
         drop(io::stderr().lock().write_all(text.as_bytes()));
     }
@@ -150,7 +152,7 @@ impl Terminal {
         let mut text = format!("{error}: failed to {}\n", failure.chain());
         if let Some(help) = failure.help() {
             let label = dress(self.error_colour, Tone::Accent, "help");
-            text.push_str(&format!(" {label}: {help}\n"));
+            text = format!("{text} {label}: {help}\n");
         }
         self.say(&text);
     }

@@ -1,0 +1,104 @@
+//! `render`: what the outputs would hold.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use crate::cli::connect::{ControlArgs, block_on};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::terminal::{Terminal, Tone};
+use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::output::{self, ActiveConfig, ActiveService};
+use crate::policy::model::{EnvFile, Output, Policy};
+use crate::policy::secret::Secret;
+
+/// What stands for a value that is not shown.
+const MASK: &str = "***";
+
+/// Print what the outputs hold, or would hold, without writing anything.
+///
+/// The active endpoints are those of the running sidecar; where none runs, the preferred ones.
+#[derive(Args, Debug)]
+pub(crate) struct Render {
+    /// Print this output only, by its name or its path.
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Print the values of variables instead of `***`.
+    #[arg(long)]
+    show_secrets: bool,
+    #[command(flatten)]
+    control: ControlArgs,
+}
+
+/// Which endpoint is active, of every service.
+type Active = BTreeMap<ServiceName, Option<EndpointName>>;
+
+impl Render {
+    pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
+        let policy = self.control.policy().load(terminal)?;
+        let wanted: Vec<&Output> = policy.outputs.iter().filter(|one| self.wants(one)).collect();
+        if let (Some(name), true) = (&self.output, wanted.is_empty()) {
+            return Err(Failure::UnknownOutput { name: name.clone() });
+        }
+        let (revision, active) = self.active(&policy, terminal);
+        let config = config(&policy, revision, &active, self.show_secrets);
+        let alone = wanted.len() == 1;
+        for Output::EnvFile(file) in wanted {
+            if !alone {
+                let title = format!("# {}", file.path.display());
+                terminal.print(&format!("{}\n", terminal.paint(Tone::Quiet, title)))?;
+            }
+            terminal.print(&text(file, &config)?)?;
+        }
+        Ok(Exit::Fine)
+    }
+
+    fn wants(&self, output: &Output) -> bool {
+        let Output::EnvFile(file) = output;
+        self.output.as_deref().is_none_or(|name| {
+            name == output.name() || file.path.as_os_str() == std::ffi::OsStr::new(name)
+        })
+    }
+
+    /// What the running sidecar has published, else what a fresh one would begin with.
+    fn active(&self, policy: &Policy, terminal: Terminal) -> (Revision, Active) {
+        let link = self.control.link();
+        let asked = link.and_then(|link| block_on(async { link.status().await })?);
+        let Ok(document) = asked else {
+            terminal.say("no sidecar answers; shown with the preferred endpoints\n");
+            return (Revision::default(), preferred(policy));
+        };
+        let active = document.services.into_iter().map(|(name, service)| (name, service.active));
+        (document.revision, active.collect())
+    }
+}
+
+fn preferred(policy: &Policy) -> Active {
+    let first = |name: &ServiceName| {
+        let rules = policy.rules.services.get(name)?;
+        rules.endpoints.iter().min_by_key(|endpoint| endpoint.tier).map(|best| best.name.clone())
+    };
+    policy.services.keys().map(|name| (name.clone(), first(name))).collect()
+}
+
+fn config(policy: &Policy, revision: Revision, active: &Active, show: bool) -> ActiveConfig {
+    let services = policy.services.iter().map(|(name, service)| {
+        let endpoint = active.get(name).cloned().flatten();
+        let known = endpoint.as_ref().and_then(|endpoint| service.endpoints.get(endpoint));
+        let env = known.map(|endpoint| masked(&endpoint.env, show)).unwrap_or_default();
+        (name.clone(), ActiveService { endpoint, env })
+    });
+    ActiveConfig { revision, services: services.collect() }
+}
+
+fn masked(env: &BTreeMap<String, Secret>, show: bool) -> BTreeMap<String, Secret> {
+    let value = |value: &Secret| if show { value.clone() } else { Secret::from(MASK) };
+    env.iter().map(|(name, secret)| (name.clone(), value(secret))).collect()
+}
+
+fn text(file: &EnvFile, config: &ActiveConfig) -> Result<String, Failure> {
+    let failed = |source| Failure::Render { name: file.name.clone(), source };
+    let bytes = output::render(file, config, None).map_err(failed)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
