@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use tracing::Level;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -56,14 +56,8 @@ pub enum LogError {
     #[error("understand the log format `{0}`: it is auto, text or json")]
     Format(String),
     /// The filter cannot be read.
-    #[error("understand the log level `{filter}`: write `info`, or `warn,mcp_failover=debug`")]
-    Filter {
-        /// As given.
-        filter: String,
-        /// What is wrong with it.
-        #[source]
-        source: ParseError,
-    },
+    #[error("understand the log level `{0}`: write `info`, or `warn,mcp_failover=debug`")]
+    Filter(String),
     /// Logs are set up already.
     #[error("set up logs: {0}")]
     Install(String),
@@ -77,8 +71,7 @@ pub enum LogError {
 /// # Errors
 /// When the filter cannot be read, or logs are set up already.
 pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
-    let targets: Targets =
-        filter.parse().map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let targets = targets(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let (sink, guard) = sink::spawn(std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(sink);
@@ -93,6 +86,14 @@ pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
         .map_err(|error| LogError::Install(error.to_string()))?;
     install_panic_hook(guard.flusher());
     Ok(guard)
+}
+
+/// A bare word is a level here; the library would take a misspelt one for the name of a target,
+/// and log nothing at all.
+fn targets(filter: &str) -> Result<Targets, LogError> {
+    let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    let targets = filter.split(',').all(known).then(|| filter.parse().ok()).flatten();
+    targets.ok_or_else(|| LogError::Filter(filter.to_owned()))
 }
 
 /// Writes one event, at the level it deserves.
