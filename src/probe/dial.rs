@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::core::outcome::Outcome;
 use crate::policy::model::{Target, TlsOptions};
 use crate::probe::address::Turns;
 use crate::probe::finding::{Finding, Step};
@@ -35,9 +36,7 @@ impl Dialler {
         trace.enter(Stage::Resolve);
         let addresses = self.resolver.resolve(&target.host).await?;
         let turn = self.turns.take(&target.host, &addresses);
-        let Some(turn) = turn else {
-            return Err(Finding::new(crate::core::outcome::Outcome::Dns, "name has no address"));
-        };
+        let turn = turn.ok_or_else(|| Finding::new(Outcome::Dns, "name has no address"))?;
         let stream = connect(SocketAddr::new(turn.ip, target.port), trace).await?;
         self.turns.worked(&target.host, turn);
         Ok(stream)
@@ -54,7 +53,9 @@ impl Dialler {
         let handshake = self.tls.prepare(&target.host, options, protocol)?;
         let stream = self.connect(target, trace).await?;
         trace.enter(Stage::Tls);
-        handshake.run(stream, trace).await
+        let stream = handshake.run(stream, trace).await?;
+        trace.enter(Stage::Between);
+        Ok(stream)
     }
 }
 
@@ -62,6 +63,7 @@ async fn connect(address: SocketAddr, trace: &mut Trace) -> Step<TcpStream> {
     trace.enter(Stage::Connect);
     trace.address = Some(address);
     let stream = TcpStream::connect(address).await.map_err(|error| sort(address, &error))?;
+    trace.enter(Stage::Between);
     // Only latency is at stake, so a kernel that cannot is no finding.
     stream.set_nodelay(true).ok();
     Ok(stream)

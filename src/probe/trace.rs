@@ -13,7 +13,8 @@ use crate::probe::report::{Phases, Report};
 /// What an attempt is busy with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    Prepare,
+    /// Nothing that is timed.
+    Between,
     Resolve,
     Connect,
     Tls,
@@ -39,7 +40,7 @@ impl Trace {
         let now = Instant::now();
         Self {
             started: now,
-            stage: Stage::Prepare,
+            stage: Stage::Between,
             since: now,
             phases: Phases::default(),
             address: None,
@@ -71,7 +72,7 @@ impl Trace {
             Stage::Connect => self.phases.connect = Some(spent),
             Stage::Tls => self.phases.tls = Some(spent),
             Stage::Answer => self.phases.first_byte = Some(spent),
-            Stage::Prepare | Stage::Body | Stage::Command => {}
+            Stage::Between | Stage::Body | Stage::Command => {}
         }
         self.stage = next;
         self.since = moment;
@@ -85,20 +86,18 @@ impl Trace {
                 let detail = format!("no answer from the resolver within {timeout:?}");
                 return Finding::new(Outcome::Local, detail);
             }
-            Stage::Prepare | Stage::Connect => "no connection",
+            Stage::Connect => "no connection",
             Stage::Tls => "no TLS handshake",
             Stage::Answer => "no answer",
             Stage::Body => "no complete answer",
             Stage::Command => "command did not end",
+            Stage::Between => "no verdict",
         };
         Finding::new(Outcome::Timeout, format!("{what} within {timeout:?}"))
     }
 
     /// Closes the attempt.
     pub(super) fn report(mut self, end: Step) -> Report {
-        if end.is_ok() {
-            self.enter(Stage::Prepare);
-        }
         self.phases.total = self.elapsed();
         let (outcome, detail) = match end {
             Ok(()) => (Outcome::Ok, None),

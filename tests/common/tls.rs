@@ -1,11 +1,14 @@
 //! Certificates of every kind a server may show, and server configurations that show them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 
 /// A certificate with its key.
 #[derive(Debug)]
@@ -34,16 +37,47 @@ impl Certified {
 
     /// A server configuration that shows this certificate.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        let chain: Vec<CertificateDer<'static>> = vec![self.certificate.der().clone()];
+        Arc::new(Shown::new(self)).server()
+    }
+
+    fn signing(&self) -> Arc<CertifiedKey> {
+        let chain = vec![self.certificate.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let key = any_supported_type(&key).expect("a key that ring knows");
+        Arc::new(CertifiedKey::new(chain, key))
+    }
+}
+
+/// The certificate that a server shows, and may replace while it runs.
+#[derive(Debug)]
+pub(crate) struct Shown(Mutex<Arc<CertifiedKey>>);
+
+impl Shown {
+    /// Shows this one at first.
+    pub(crate) fn new(certified: &Certified) -> Self {
+        Self(Mutex::new(certified.signing()))
+    }
+
+    /// Shows this one from now on.
+    pub(crate) fn replace(&self, certified: &Certified) {
+        *self.0.lock().expect("no panic while replacing") = certified.signing();
+    }
+
+    /// A server configuration that shows it, and resumes the sessions of who wants that.
+    pub(crate) fn server(self: Arc<Self>) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring knows TLS 1.2 and 1.3")
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("key and certificate fit");
+            .with_cert_resolver(self);
         Arc::new(config)
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().expect("no panic while replacing")))
     }
 }
 

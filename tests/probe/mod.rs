@@ -17,7 +17,7 @@ use mcp_failover::policy::model::{Check, HttpCheck, HttpExpect, Probe, Target};
 use mcp_failover::policy::secret::Secret;
 use mcp_failover::probe::{Prober, Report};
 
-use crate::common::upstream::Upstream;
+use crate::common::upstream::{Behaviour, Upstream};
 
 /// A deadline that no attempt against a server that serves comes near, on a busy machine too.
 const PATIENT: Duration = Duration::from_secs(20);
@@ -78,4 +78,16 @@ fn assert_end(report: &Report, outcome: Outcome, detail: &str) {
         (outcome, detail),
         "{report:?}"
     );
+}
+
+/// Attempts in flight cost this much memory each, besides what the kernel holds.
+const ATTEMPT_BYTES: usize = 4 * 1024;
+
+#[test]
+fn an_attempt_in_flight_is_small() {
+    let upstream = Upstream::start(Behaviour::Refuse);
+    let probe = Probe { timeout: SHORT, check: Check::Http(Box::new(http(&upstream))) };
+    let prober = Prober::new().expect("TLS works");
+    let attempt = prober.run(&probe, SHORT);
+    assert!(size_of_val(&attempt) <= ATTEMPT_BYTES);
 }

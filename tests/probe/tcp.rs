@@ -27,6 +27,7 @@ async fn a_connection_is_a_pass() {
     let report = attempt(tcp(&upstream, None, None), PATIENT).await;
     assert_end(&report, Outcome::Ok, "");
     assert!(report.phases.connect.is_some());
+    assert_eq!(report.phases.first_byte, None, "nothing was waited for");
     upstream.set(Behaviour::Refuse);
     let report = attempt(tcp(&upstream, None, None), PATIENT).await;
     assert_end(&report, Outcome::Refused, "connection refused");
@@ -38,6 +39,7 @@ async fn bytes_are_sent_and_the_answer_is_searched() {
     let request = Some("GET / HTTP/1.1\r\n\r\n");
     let report = attempt(tcp(&upstream, request, Some("\"ok\"")), PATIENT).await;
     assert_end(&report, Outcome::Ok, "");
+    assert!(report.phases.first_byte.is_some());
     assert_eq!(upstream.requests(), 1);
 }
 

@@ -2,15 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
-use mcp_failover::policy::model::{Check, HttpCheck, Target, TlsCheck, TlsOptions};
-use mcp_failover::probe::Report;
+use mcp_failover::policy::model::{Check, HttpCheck, Probe, Target, TlsCheck, TlsOptions};
+use mcp_failover::probe::{Prober, Report};
 
 use super::{PATIENT, SHORT, assert_end, attempt, detail, get, http, outcome, target};
 use crate::common;
-use crate::common::tls::{Authority, Certified};
+use crate::common::tls::{Authority, Certified, Shown};
 use crate::common::upstream::{Behaviour, Upstream};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -70,6 +71,7 @@ async fn a_certificate_about_to_end_is_degraded() {
     options.expiry_warning = 7 * DAY;
     for report in both(&certified, &options).await {
         assert_end(&report, Outcome::Degraded, "certificate expires in 5 days");
+        assert!(report.phases.tls.is_some());
     }
     options.expiry_warning = 5 * DAY;
     for report in both(&certified, &options).await {
@@ -145,19 +147,19 @@ async fn an_address_is_verified_as_such() {
 
 #[tokio::test]
 async fn a_replaced_certificate_is_seen_at_once() {
-    // One prober for both attempts: a session resumed from the first would hide the second.
+    // One prober for all attempts: a session resumed from an earlier one would hide the new one.
     let authority = Authority::new();
-    let prober = mcp_failover::probe::Prober::new().unwrap();
-    let upstream = Upstream::start_tls(Behaviour::Healthy, authority.issue("localhost").server());
-    let check = |upstream: &Upstream| mcp_failover::policy::model::Probe {
-        timeout: PATIENT,
-        check: Check::Http(Box::new(https(upstream, &trusting(authority.pem())))),
-    };
+    let shown = Arc::new(Shown::new(&authority.issue("localhost")));
+    let upstream = Upstream::start_tls(Behaviour::Healthy, Arc::clone(&shown).server());
+    let check = Check::Http(Box::new(https(&upstream, &trusting(authority.pem()))));
+    let probe = Probe { timeout: PATIENT, check };
+    let prober = Prober::new().unwrap();
     for _ in 0..2 {
-        assert_end(&prober.run(&check(&upstream), PATIENT).await, Outcome::Ok, "");
+        assert_end(&prober.run(&probe, PATIENT).await, Outcome::Ok, "");
     }
-    let replaced = Upstream::start_tls(Behaviour::Healthy, authority.issue_expired().server());
-    assert_eq!(outcome(&prober.run(&check(&replaced), PATIENT).await), Outcome::Tls);
+    shown.replace(&authority.issue_expired());
+    assert_eq!(outcome(&prober.run(&probe, PATIENT).await), Outcome::Tls);
+    assert_eq!(upstream.requests(), 2);
 }
 
 #[tokio::test]
