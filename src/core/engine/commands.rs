@@ -34,16 +34,12 @@ impl Engine {
         match &command.order {
             Order::Switch { service, endpoint, force } => {
                 let service = self.known_service(service)?;
-                match endpoint {
-                    Some(endpoint) => {
-                        let to = self.known_endpoint(service, endpoint)?;
-                        self.switch(service, to, *force, (command, now))
-                    }
-                    None => {
-                        let to = self.best_switch(service, now)?;
-                        self.switch(service, to, false, (command, now))
-                    }
-                }
+                let (to, force) = if let Some(endpoint) = endpoint {
+                    (self.known_endpoint(service, endpoint)?, *force)
+                } else {
+                    (self.best_switch(service, now)?, false)
+                };
+                self.switch(service, to, force, (command, now))
             }
             Order::Pin { service, endpoint, duration } => {
                 let service = self.known_service(service)?;
@@ -222,15 +218,12 @@ impl Engine {
     }
 
     fn pause(&mut self, service: Option<&ServiceName>, paused: bool) -> Done {
-        let range = match service {
-            Some(service) => {
-                let service = self.known_service(service)?;
-                service..service + 1
-            }
-            None => {
-                self.paused_all = paused;
-                0..count(self.services.len())
-            }
+        let range = if let Some(service) = service {
+            let service = self.known_service(service)?;
+            service..service + 1
+        } else {
+            self.paused_all = paused;
+            0..count(self.services.len())
         };
         for service in range {
             if let Some(state) = self.service_mut(service) {

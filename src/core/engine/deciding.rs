@@ -291,7 +291,7 @@ impl Engine {
             proven: endpoint.proven(&self.proof(service), now),
             failures: endpoint.failures(),
             passes: endpoint.shallow.health.passes(),
-            score: endpoint.score(&service.rules, now),
+            score: endpoint.probe_score(&service.rules, now),
             held_at: endpoint.run.map(|run| run.reaches(hold)),
             suppressed_until: endpoint.flap.clears_at(&rules.flap, now),
             credential: endpoint.rules.credential,

@@ -11,7 +11,7 @@ use crate::core::flap::Flap;
 use crate::core::health::{Health, HealthTracker};
 use crate::core::id::EndpointName;
 use crate::core::outcome::{Observation, Outcome, Verdict};
-use crate::core::rules::{EndpointRules, ServiceRules};
+use crate::core::rules::{BreakerRules, EndpointRules, ServiceRules};
 use crate::core::score::{MIN_CHOOSABLE, score};
 use crate::core::time::Instant;
 use crate::core::window::{Sample, Window};
@@ -46,6 +46,37 @@ impl Run {
     }
 }
 
+/// Calls counted towards a score.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    pub(super) window: Window,
+    latency: LatencyEwma,
+}
+
+impl Tally {
+    fn new(rules: &BreakerRules) -> Self {
+        let window = Window::new(rules.window, rules.window_buckets);
+        Self { window, latency: LatencyEwma::new(rules.window) }
+    }
+
+    fn count(&mut self, rules: &BreakerRules, observation: &Observation, now: Instant) {
+        let failure = match observation.outcome.verdict() {
+            Verdict::Neutral => return,
+            Verdict::Fail => true,
+            Verdict::Pass => false,
+        };
+        let slow = observation.latency >= rules.slow_call;
+        self.window.record(now, Sample { failure, slow });
+        if !failure {
+            self.latency.record(now, observation.latency);
+        }
+    }
+
+    fn score(&self, rules: &BreakerRules, throttled: bool, now: Instant) -> u16 {
+        score(self.window.counts(now), self.latency.value(), rules.slow_call, throttled)
+    }
+}
+
 /// One endpoint in its slot.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
@@ -58,8 +89,10 @@ pub(super) struct Endpoint {
     pub(super) deep: Option<Watch>,
     pub(super) breaker: Breaker,
     pub(super) tripped_at: Option<Instant>,
-    pub(super) window: Window,
-    pub(super) latency: LatencyEwma,
+    /// What probes found: they alone may make an endpoint unusable.
+    pub(super) probed: Tally,
+    /// What probes and reports found: it weighs the endpoint among its peers.
+    pub(super) all: Tally,
     pub(super) flap: Flap,
     /// Whether the flap penalty for the present trouble has been added.
     pub(super) struck: bool,
@@ -88,8 +121,8 @@ impl Endpoint {
             deep: deep.map(|cadence| Watch::new(ProbeKind::Deep, cadence, first)),
             breaker: Breaker::new(&rules.breaker),
             tripped_at: None,
-            window: Window::new(rules.breaker.window, rules.breaker.window_buckets),
-            latency: LatencyEwma::new(rules.breaker.window),
+            probed: Tally::new(&rules.breaker),
+            all: Tally::new(&rules.breaker),
             flap: Flap::default(),
             struck: false,
             drained: false,
@@ -147,9 +180,14 @@ impl Endpoint {
         self.watches().any(|watch| watch.health.misconfigured())
     }
 
+    /// By everything that was seen.
     pub(super) fn score(&self, rules: &ServiceRules, now: Instant) -> u16 {
-        let throttled = self.throttled_until().is_some();
-        score(self.window.counts(now), self.latency.value(), rules.breaker.slow_call, throttled)
+        self.all.score(&rules.breaker, self.throttled_until().is_some(), now)
+    }
+
+    /// By probes alone: one reporter must not make an endpoint unusable.
+    pub(super) fn probe_score(&self, rules: &ServiceRules, now: Instant) -> u16 {
+        self.probed.score(&rules.breaker, self.throttled_until().is_some(), now)
     }
 
     /// Why it is not usable, worst first.
@@ -170,7 +208,7 @@ impl Endpoint {
             Some(Fault::BreakerTrial)
         } else if self.shallow.health.base() == Health::Unknown {
             Some(Fault::Unknown)
-        } else if self.score(rules, now) < MIN_CHOOSABLE {
+        } else if self.probe_score(rules, now) < MIN_CHOOSABLE {
             Some(Fault::LowScore)
         } else {
             None
@@ -190,17 +228,20 @@ impl Endpoint {
         passed.is_some_and(fresh) || self.vouched_until.is_some_and(|until| now < until)
     }
 
-    /// Counts a result towards the score.
-    pub(super) fn weigh(&mut self, rules: &ServiceRules, observation: &Observation, now: Instant) {
-        let failure = match observation.outcome.verdict() {
-            Verdict::Neutral => return,
-            Verdict::Fail => true,
-            Verdict::Pass => false,
-        };
-        let slow = observation.latency >= rules.breaker.slow_call;
-        self.window.record(now, Sample { failure, slow });
-        if !failure {
-            self.latency.record(now, observation.latency);
+    /// Counts the result of a probe towards both scores.
+    pub(super) fn weigh_probe(&mut self, rules: &ServiceRules, seen: &Observation, now: Instant) {
+        self.probed.count(&rules.breaker, seen, now);
+        self.all.count(&rules.breaker, seen, now);
+    }
+
+    /// Counts what somebody else saw.
+    pub(super) fn weigh_report(&mut self, rules: &ServiceRules, seen: &Observation, now: Instant) {
+        self.all.count(&rules.breaker, seen, now);
+    }
+
+    pub(super) fn reshape(&mut self, rules: &BreakerRules) {
+        for tally in [&mut self.probed, &mut self.all] {
+            tally.window.reshape(rules.window, rules.window_buckets);
         }
     }
 
@@ -233,9 +274,10 @@ pub(super) struct Proof {
 
 /// What a breaker makes of an observation.
 pub(super) const fn call(observation: &Observation) -> Call {
-    let retry_after = match observation.outcome {
-        Outcome::Throttled { retry_after } => retry_after,
-        _ => None,
+    let retry_after = if let Outcome::Throttled { retry_after } = observation.outcome {
+        retry_after
+    } else {
+        None
     };
     Call { verdict: observation.outcome.verdict(), latency: observation.latency, retry_after }
 }

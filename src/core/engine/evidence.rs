@@ -54,7 +54,10 @@ pub(super) fn fault(
         Fault::BreakerTrial => "breaker half-open, being tried".to_owned(),
         Fault::Unknown => "never proven".to_owned(),
         Fault::LowScore => {
-            format!("score {:.2} is below 0.30", f64::from(endpoint.score(rules, now)) / 1000.0)
+            format!(
+                "score {:.2} is below 0.30",
+                f64::from(endpoint.probe_score(rules, now)) / 1000.0
+            )
         }
     }
 }
@@ -103,7 +106,8 @@ impl Engine {
     pub(super) fn proof(&self, service: &Service) -> Proof {
         Proof {
             freshness: service.rules.failover.freshness,
-            wobble: service.alarm_since,
+            // While starting, whatever was seen since is the best there is.
+            wobble: service.alarm_since.or((!service.published).then_some(service.started_at)),
             not_before: self.fresh_after,
         }
     }

@@ -29,25 +29,25 @@ impl Engine {
             "invariant 1: every endpoint has its slot"
         );
         for (index, slot) in (0_u32..).zip(service.slots()) {
-            let Some(endpoint) = self.slot(slot) else {
-                debug_assert!(false, "invariant 1: slot {slot} exists");
-                return;
-            };
-            let place = (endpoint.service, endpoint.index);
-            debug_assert_eq!(
-                place,
-                (number, index),
-                "invariant 1: slot {slot} is where it belongs"
-            );
-            debug_assert_eq!(endpoint.fault.is_none(), endpoint.run.is_some(), "invariant 8");
+            self.check_slot(slot, (number, index));
         }
         let exists = |index: Option<u32>| index.is_none_or(|index| index < service.count);
         debug_assert!(exists(service.active), "invariant 2: the active endpoint exists");
         let pin = service.pin.map(|pin| pin.index);
         debug_assert!(exists(pin), "invariant 2: the pinned endpoint exists");
-        if service.published && pin.is_some() {
-            debug_assert_eq!(service.active, pin, "invariant 5: a pin is obeyed");
-        }
+        let obeyed = !service.published || pin.is_none() || pin == service.active;
+        debug_assert!(obeyed, "invariant 5: a pin is obeyed");
+    }
+
+    fn check_slot(&self, slot: u32, place: (u32, u32)) {
+        let Some(endpoint) = self.slot(slot) else {
+            debug_assert!(false, "invariant 1: slot {slot} exists");
+            return;
+        };
+        let found = (endpoint.service, endpoint.index);
+        debug_assert_eq!(found, place, "invariant 1: slot {slot} is where it belongs");
+        let runs = endpoint.run.is_some();
+        debug_assert_eq!(endpoint.fault.is_none(), runs, "invariant 7: slot {slot}");
     }
 
     fn check_attempts(&self) {

@@ -138,7 +138,7 @@ impl Engine {
             let proven = age(endpoint.watches().filter_map(|w| w.health.last_pass_at()).max());
             let vouched = left(endpoint.vouched_until);
             put(format_args!("{:?}{proven:?}{vouched:?}", (endpoint.struck, endpoint.fault)));
-            put(format_args!("{:?}", endpoint.window.counts(now)));
+            put(format_args!("{:?}", endpoint.probed.window.counts(now)));
             for watch in endpoint.watches() {
                 let flight =
                     watch.flight.iter().map(|a| (now.since(a.started), a.permit.is_some()));

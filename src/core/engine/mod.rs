@@ -11,9 +11,7 @@
 //! 4. Every timer lies ahead, so a tick always makes progress.
 //! 5. A pinned service that is published is at its pin.
 //! 6. Leases are counted: an endpoint's count equals the leases that name it.
-//! 7. No more automatic moves lie within the budget's window than the budget allows, but for those
-//!    out of nowhere, and those a former policy allowed.
-//! 8. What is usable has a running usable time, and nothing else has.
+//! 7. What is usable has a running usable time, and nothing else has.
 
 mod batch;
 mod commands;
@@ -26,6 +24,7 @@ mod keeping;
 mod leasing;
 mod probing;
 mod reload;
+mod sensing;
 mod service;
 mod shown;
 mod timers;
@@ -51,7 +50,8 @@ pub use probing::Outstanding;
 use batch::Batch;
 use endpoint::Endpoint;
 use leasing::Leases;
-use probing::{Out, Stall};
+use probing::Out;
+use sensing::Stall;
 use service::Service;
 use timers::Timers;
 

@@ -1,6 +1,5 @@
 //! Starts probes, takes their results, and lets time pass.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,31 +8,21 @@ use crate::core::breaker::{BreakerState, PermitId, Transition};
 use crate::core::failover::Fault;
 use crate::core::health::Health;
 use crate::core::id::{AttemptId, EndpointName, ServiceName};
-use crate::core::isolation::Turn;
 use crate::core::outcome::{Observation, Outcome, Verdict};
 use crate::core::rules::{Cadence, ServiceRules};
-use crate::core::schedule::splay;
 use crate::core::time::Instant;
 
+use super::Engine;
 use super::endpoint::{Endpoint, Run, Seen, call};
 use super::service::Service;
 use super::timers::Timer;
 use super::watch::{Attempt, Hurry};
-use super::{Engine, count};
 
 /// Where an attempt that is out belongs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Out {
     pub(super) slot: u32,
     pub(super) kind: ProbeKind,
-}
-
-/// The wait for fresh evidence after a stall.
-#[derive(Clone, Debug)]
-pub(super) struct Stall {
-    pub(super) until: Instant,
-    /// Slots that have not answered since.
-    pub(super) waiting: BTreeSet<u32>,
 }
 
 /// An attempt whose result is awaited.
@@ -92,7 +81,7 @@ impl Engine {
             self.attempts.remove(&lost);
             let silent = Observation::new(Outcome::Local, cadence.timeout)
                 .with_detail("the attempt never came back");
-            self.conclude(slot, kind, lost, &silent, now);
+            self.conclude(Out { slot, kind }, lost, &silent, now);
         }
         if self.due(slot, kind, cadence).is_some_and(|due| due <= now) {
             self.launch(slot, kind, &rules, now);
@@ -183,14 +172,13 @@ impl Engine {
     pub(super) fn probed(&mut self, attempt: AttemptId, observation: &Observation, now: Instant) {
         // Unknown means given up: lost, outdated by a later pass, or of an endpoint that is gone.
         let Some(out) = self.attempts.remove(&attempt) else { return };
-        self.conclude(out.slot, out.kind, attempt, observation, now);
+        self.conclude(out, attempt, observation, now);
         self.retime(out.slot, now);
     }
 
     fn conclude(
         &mut self,
-        slot: u32,
-        kind: ProbeKind,
+        Out { slot, kind }: Out,
         attempt: AttemptId,
         observation: &Observation,
         now: Instant,
@@ -224,7 +212,7 @@ impl Engine {
     fn see(&mut self, slot: u32, observation: &Observation, now: Instant) {
         let Some(rules) = self.rules_of(slot) else { return };
         let Some(endpoint) = self.slot_mut(slot) else { return };
-        endpoint.weigh(&rules, observation, now);
+        endpoint.weigh_probe(&rules, observation, now);
         endpoint.seen = Some(Seen {
             outcome: observation.outcome,
             at: now,
@@ -249,7 +237,7 @@ impl Engine {
             self.turn(turn, now);
         }
         let Some(endpoint) = self.slot_mut(slot) else { return };
-        endpoint.weigh(&rules, observation, now);
+        endpoint.weigh_report(&rules, observation, now);
         let watch = &mut endpoint.shallow;
         watch.hot = match verdict {
             Verdict::Pass => watch.hot,
@@ -324,7 +312,9 @@ impl Engine {
             None => endpoint.run.or(Some(Run { since: now, before: Duration::ZERO })),
             Some(_) => None,
         };
-        let down = matches!(fault, Some(Fault::Unhealthy | Fault::BreakerOpen));
+        // What a person orders is no flap.
+        let forced = endpoint.breaker.state() == BreakerState::ForcedOpen;
+        let down = matches!(fault, Some(Fault::Unhealthy | Fault::BreakerOpen)) && !forced;
         let service = endpoint.service;
         if down && !endpoint.struck {
             endpoint.struck = true;
@@ -372,106 +362,6 @@ impl Engine {
             }
             _ => {}
         }
-    }
-
-    fn suspect(&mut self, slot: u32, observation: &Observation, now: Instant) {
-        let Some(endpoint) = self.slot(slot) else { return };
-        let (host, service) = (endpoint.rules.host, endpoint.service);
-        let turn = match observation.outcome.verdict() {
-            Verdict::Pass => self.isolation.pass(now),
-            Verdict::Fail | Verdict::Neutral if observation.outcome.may_be_ours() => {
-                self.isolation.silence(&self.rules.isolation, host, service, now)
-            }
-            Verdict::Fail | Verdict::Neutral => None,
-        };
-        self.turn(turn, now);
-    }
-
-    pub(super) fn turn(&mut self, turn: Option<Turn>, now: Instant) {
-        let (isolated, cause) = match turn {
-            None => return,
-            Some(Turn::Began(cause)) => (true, cause.sentence()),
-            Some(Turn::Ended { tainted_since }) => {
-                self.forget_tainted(tainted_since, now);
-                (false, "somebody answers again".to_owned())
-            }
-        };
-        self.batch.tell(Event::Isolation { isolated, cause });
-        self.touch_all();
-    }
-
-    /// What failed while we were cut off says nothing about the endpoints: it is asked again.
-    fn forget_tainted(&mut self, since: Instant, now: Instant) {
-        for slot in 0..count(self.slots.len()) {
-            let Some(rules) = self.rules_of(slot) else { continue };
-            let Some(endpoint) = self.slot_mut(slot) else { continue };
-            let failing =
-                |at: Option<Instant>| at.is_some_and(|at| at >= since.back(rules.probe.timeout));
-            let tainted = endpoint.watches().any(|watch| failing(watch.failing_since));
-            let tripped = endpoint.tripped_at.is_some_and(|at| at >= since);
-            let tripped = tripped && !endpoint.breaker.admits();
-            let forced = endpoint.breaker.state() == BreakerState::ForcedOpen;
-            if tainted {
-                endpoint.forget_health();
-                endpoint.shallow.hot = endpoint.shallow.hot.max(1);
-            }
-            let reset = if tripped && !forced { endpoint.breaker.reset() } else { None };
-            self.breaker_turned(slot, reset, now);
-            if tainted || reset.is_some() {
-                self.reassess(slot, now);
-                self.retime(slot, now);
-            }
-        }
-    }
-
-    /// The process was not looking: nothing seen before now, and nothing asked before now, counts
-    /// until every endpoint was asked again, or `tilt` is over.
-    pub(super) fn stalled(&mut self, now: Instant) {
-        self.attempts.clear();
-        self.fresh_after = now;
-        let n = count(self.slots.len());
-        let mut waiting = BTreeSet::new();
-        for slot in 0..n {
-            let Some(rules) = self.rules_of(slot) else { continue };
-            let first = now + splay(rules.probe.interval, n).saturating_mul(slot);
-            let Some(endpoint) = self.slot_mut(slot) else { continue };
-            endpoint.vouched_until = None;
-            for kind in [ProbeKind::Shallow, ProbeKind::Deep] {
-                let Some(watch) = endpoint.watch_mut(kind) else { continue };
-                for attempt in std::mem::take(&mut watch.flight) {
-                    if let Some(permit) = attempt.permit {
-                        endpoint.breaker.release(permit);
-                    }
-                }
-            }
-            endpoint.shallow.first = first;
-            endpoint.shallow.hot = endpoint.shallow.hot.max(1);
-            if endpoint.throttled_until().is_none() {
-                waiting.insert(slot);
-            }
-        }
-        let until = now + self.rules.isolation.tilt;
-        self.stall = (!waiting.is_empty()).then_some(Stall { until, waiting });
-        self.timers.set(Timer::Stall, self.stall.as_ref().map(|stall| stall.until));
-        self.run_due(now);
-        for slot in 0..n {
-            self.retime(slot, now);
-        }
-        self.touch_all();
-    }
-
-    fn answered(&mut self, slot: u32) {
-        let Some(stall) = &mut self.stall else { return };
-        stall.waiting.remove(&slot);
-        if stall.waiting.is_empty() {
-            self.stall_over();
-        }
-    }
-
-    fn stall_over(&mut self) {
-        self.stall = None;
-        self.timers.set(Timer::Stall, None);
-        self.touch_all();
     }
 
     pub(super) fn rules_of(&self, slot: u32) -> Option<Arc<ServiceRules>> {

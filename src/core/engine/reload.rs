@@ -149,6 +149,10 @@ impl Engine {
         now: Instant,
     ) {
         self.attempts.retain(|_, out| renamed(slots, &mut out.slot));
+        let mut attempts = std::mem::take(&mut self.attempts);
+        // A check that the new rules no longer have takes its attempts with it.
+        attempts.retain(|_, out| self.slot(out.slot).and_then(|e| e.watch(out.kind)).is_some());
+        self.attempts = attempts;
         let leases = &mut self.leases.out;
         leases.retain(|_, lease| renamed(slots, &mut lease.slot));
         for (id, lease) in leases.iter() {
@@ -174,7 +178,7 @@ impl Engine {
         let Some(rules) = self.rules_of(slot) else { return };
         let Some(endpoint) = self.slot_mut(slot) else { return };
         let turned = endpoint.breaker.rules_replaced(&rules.breaker);
-        endpoint.window.reshape(rules.breaker.window, rules.breaker.window_buckets);
+        endpoint.reshape(&rules.breaker);
         self.breaker_turned(slot, turned, now);
         self.reassess(slot, now);
         self.retime(slot, now);
@@ -228,7 +232,7 @@ fn carry(number: u32, before: &Service, rules: &ServiceRules) -> Carried {
     Carried {
         service: number,
         lost: before.active_name().filter(gone).cloned(),
-        unpinned: pinned.filter(gone).is_some(),
+        unpinned: pinned.as_ref().is_some_and(gone),
     }
 }
 

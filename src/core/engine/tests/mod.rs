@@ -1,4 +1,15 @@
 //! Rules of the engine, by theme, in virtual time.
 
+mod failing_back;
+mod isolated;
+mod leasing;
 mod moving;
+mod ordered;
+mod outages;
+mod probing;
+mod properties;
+mod reloading;
+mod restarting;
+mod starting;
+mod telling;
 mod world;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::action::{Action, Actions, Decision, Event, Publication, Receipt, Refusal};
+use crate::core::action::{
+    Action, Actions, Decision, Event, ProbeKind, Publication, Receipt, Refusal,
+};
 use crate::core::engine::{Engine, Restored};
 use crate::core::id::{AttemptId, EndpointName, LeaseId, ServiceName, Ticket};
 use crate::core::input::{Command, Input, Order, Sense};
@@ -148,26 +150,22 @@ pub(super) struct World {
 impl World {
     /// Starts with everything up.
     pub(super) fn new(rules: Rules) -> Self {
-        Self::restored(rules, None)
+        Self::new_with(rules, &[])
+    }
+
+    /// Starts with some upstreams in another mood.
+    pub(super) fn new_with(rules: Rules, moods: &[(&str, &str, Mood)]) -> Self {
+        let mood = |(s, e, mood): &(&str, &str, Mood)| (((*s).to_owned(), (*e).to_owned()), *mood);
+        Self::begin(rules, None, moods.iter().map(mood).collect())
     }
 
     pub(super) fn one(service: ServiceRules) -> Self {
         Self::new(rules([service]))
     }
 
-    pub(super) fn restored(rules: Rules, restored: Option<Restored>) -> Self {
-        let now = Instant::new(secs(1000));
-        let (engine, actions) = Engine::new(Arc::new(rules), restored, 1, now);
-        let mut world = Self {
-            engine,
-            now,
-            moods: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            log: Vec::new(),
-            tickets: 0,
-        };
-        world.take(actions);
-        world
+    pub(super) fn one_with(service: ServiceRules, moods: &[(&str, Mood)]) -> Self {
+        let moods: Vec<_> = moods.iter().map(|(e, mood)| ("s", *e, *mood)).collect();
+        Self::new_with(rules([service]), &moods)
     }
 
     /// Starts and waits until everything is published.
@@ -182,6 +180,11 @@ impl World {
         self.moods.insert((service.to_owned(), endpoint.to_owned()), mood);
     }
 
+    /// The mood that only the rare check sees.
+    pub(super) fn deep_mood(&mut self, service: &str, endpoint: &str, mood: Mood) {
+        self.moods.insert((service.to_owned(), format!("{endpoint}/deep")), mood);
+    }
+
     fn take(&mut self, actions: Actions) {
         let orders: Vec<_> = actions
             .iter()
@@ -192,13 +195,19 @@ impl World {
         self.log.extend(actions.into_iter().map(|action| (self.now, action)));
         for order in orders {
             let key = (order.service.to_string(), order.endpoint.to_string());
-            let (outcome, after) = match self.moods.get(&key).copied().unwrap_or(UP) {
+            let deep = (key.0.clone(), format!("{}/deep", key.1));
+            let deep = self.moods.get(&deep).filter(|_| order.kind == ProbeKind::Deep);
+            let mood = deep.or_else(|| self.moods.get(&key)).copied().unwrap_or(UP);
+            let (outcome, after) = match mood {
                 Mood::Says(outcome) => (outcome, ms(1)),
                 Mood::Slowly(outcome, after) => (outcome, after),
                 Mood::Silent => (Outcome::Timeout, order.timeout),
                 Mood::Lost => continue,
             };
-            let observation = Observation::new(outcome, after);
+            let mut observation = Observation::new(outcome, after);
+            if outcome == Outcome::ServerError {
+                observation = observation.with_detail("HTTP 503");
+            }
             self.pending.insert((self.now + after, order.attempt), observation);
         }
     }
@@ -232,10 +241,10 @@ impl World {
                 self.now = end;
                 return None;
             };
-            assert!(at >= self.now, "time never runs back");
-            self.now = at;
+            // What came in during a stall is read when it is over.
+            self.now = self.now.max(at);
             if answer == Some(at) {
-                let ((_, attempt), observation) = self.pending.pop_first().unwrap();
+                let ((_, attempt), observation) = self.pending.pop_first()?;
                 self.input(Input::Probed { attempt, observation });
             } else {
                 self.input(Input::Tick);
@@ -263,10 +272,11 @@ impl World {
         let actions = self.input(Input::Commanded { ticket, command });
         actions
             .into_iter()
-            .find_map(|action| match action {
-                Action::Answer { ticket: of, result } if of == ticket => Some(result),
-                _ => None,
-            })
+            .find_map(
+                |action| {
+                    if let Action::Answer { result, .. } = action { Some(result) } else { None }
+                },
+            )
             .expect("every command is answered in its step")
     }
 
@@ -275,11 +285,12 @@ impl World {
         let ticket = Ticket::new(self.tickets);
         let actions =
             self.input(Input::LeaseRequested { ticket, service: ServiceName::new(service), ttl });
-        actions.into_iter().find_map(|action| match action {
-            Action::Granted { result: Ok((lease, endpoint)), .. } => {
+        actions.into_iter().find_map(|action| {
+            if let Action::Granted { result: Ok((lease, endpoint)), .. } = action {
                 Some((lease, endpoint.to_string()))
+            } else {
+                None
             }
-            _ => None,
         })
     }
 
@@ -305,16 +316,16 @@ impl World {
         let snapshot = self.engine.snapshot(self.now);
         let text = serde_json::to_string(&snapshot).unwrap();
         let snapshot = serde_json::from_str(&text).unwrap();
-        Self::restored_with(rules, Restored { snapshot, elapsed: gap }, self.moods.clone())
+        Self::begin(rules, Some(Restored { snapshot, elapsed: gap }), self.moods.clone())
     }
 
-    fn restored_with(
+    fn begin(
         rules: Rules,
-        restored: Restored,
+        restored: Option<Restored>,
         moods: BTreeMap<(String, String), Mood>,
     ) -> Self {
-        let now = Instant::new(secs(5));
-        let (engine, actions) = Engine::new(Arc::new(rules), Some(restored), 2, now);
+        let now = Instant::new(secs(if restored.is_some() { 5 } else { 1000 }));
+        let (engine, actions) = Engine::new(Arc::new(rules), restored, 1, now);
         let (pending, log) = (BTreeMap::new(), Vec::new());
         let mut world = Self { engine, now, moods, pending, log, tickets: 0 };
         world.take(actions);
@@ -338,9 +349,8 @@ impl World {
     }
 
     pub(super) fn decisions(&self) -> Vec<Decision> {
-        let record = |(_, action): &(Instant, Action)| match action {
-            Action::Record(decision) => Some(decision.clone()),
-            _ => None,
+        let record = |(_, action): &(Instant, Action)| {
+            if let Action::Record(decision) = action { Some(decision.clone()) } else { None }
         };
         self.log.iter().filter_map(record).collect()
     }
@@ -354,9 +364,8 @@ impl World {
     }
 
     pub(super) fn events(&self) -> Vec<Event> {
-        let event = |(_, action): &(Instant, Action)| match action {
-            Action::Emit(event) => Some(event.clone()),
-            _ => None,
+        let event = |(_, action): &(Instant, Action)| {
+            if let Action::Emit(event) = action { Some(event.clone()) } else { None }
         };
         self.log.iter().filter_map(event).collect()
     }
@@ -366,18 +375,22 @@ impl World {
     }
 
     pub(super) fn publications(&self) -> Vec<Publication> {
-        let publication = |(_, action): &(Instant, Action)| match action {
-            Action::Publish(publication) => Some(publication.clone()),
-            _ => None,
+        let publication = |(_, action): &(Instant, Action)| {
+            if let Action::Publish(publication) = action { Some(publication.clone()) } else { None }
         };
         self.log.iter().filter_map(publication).collect()
     }
 
     /// When each probe of an endpoint started.
     pub(super) fn probes(&self, endpoint: &str) -> Vec<Instant> {
-        let start = |(at, action): &(Instant, Action)| match action {
-            Action::Probe(order) if order.endpoint.as_str() == endpoint => Some(*at),
-            _ => None,
+        let start = |(at, action): &(Instant, Action)| {
+            if let Action::Probe(order) = action
+                && order.endpoint.as_str() == endpoint
+            {
+                Some(*at)
+            } else {
+                None
+            }
         };
         self.log.iter().filter_map(start).collect()
     }

@@ -1,331 +1,15 @@
-//! Decides for one service: stay, move, or hold.
-//!
-//! A pure function of what is known at one moment. It keeps no state, publishes nothing and knows
-//! neither probes nor timers; `engine` shows it a [`View`] and carries out the [`Verdict`].
-//!
-//! The order is: pinned, paused, blind (isolated or stalled), active lost, return to a better tier.
-//!
-//! Invariants
-//! 1. A pin is obeyed before everything else, and nothing moves a service that is paused.
-//! 2. An automatic move never goes to an endpoint that is drained, or known not to be usable.
-//! 3. A usable active endpoint is left only for a better tier, or because of its score for one that
-//!    is better by more than [`HYSTERESIS`].
-//! 4. Nothing but the budget, blindness or a person delays leaving a dead endpoint for a proven one.
+//! The decision itself.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::verdict::{Next, Reason, Return, Verdict, Wait};
+use super::view::{Candidate, Fault, Loss, Place, View};
 use crate::core::action::{HoldReason, MoveKind};
 use crate::core::rules::{FailbackMode, FailoverRules, OnAllDown};
 use crate::core::time::Instant;
 
 /// An endpoint with a bad score is left only for one whose score is better by more than this.
 pub const HYSTERESIS: u16 = 200;
-
-/// Why an endpoint is not usable.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// Its breaker blocks.
-    BreakerOpen,
-    /// It failed its probes.
-    Unhealthy,
-    /// It refuses our credential.
-    AuthFailed,
-    /// It serves in another role.
-    WrongRole,
-    /// It asked to be left alone.
-    Throttled,
-    /// Its breaker lets single trials through.
-    BreakerTrial,
-    /// It was never proven either way.
-    Unknown,
-    /// Its score is too low to be chosen.
-    LowScore,
-}
-
-impl Fault {
-    /// Whether it may turn out to be usable as soon as a probe passes.
-    const fn open_question(self) -> bool {
-        matches!(self, Self::Unknown | Self::BreakerTrial)
-    }
-}
-
-/// What is known of one endpoint.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Candidate {
-    /// Its tier; 0 is preferred.
-    pub tier: u32,
-    /// Whether a person took it out.
-    pub drained: bool,
-    /// Why it is not usable, if it is not.
-    pub fault: Option<Fault>,
-    /// Whether it serves with a warning.
-    pub degraded: bool,
-    /// Whether a fresh pass proves it.
-    pub proven: bool,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Passes in a row.
-    pub passes: u32,
-    /// Its score in per mille.
-    pub score: u16,
-    /// When it will have been usable long enough to return to it.
-    pub held_at: Option<Instant>,
-    /// Until when its flapping forbids a return.
-    pub suppressed_until: Option<Instant>,
-    /// Fingerprint of its credential.
-    pub credential: u64,
-    /// Fingerprint of whoever's quota it uses.
-    pub account: u64,
-}
-
-impl Candidate {
-    const fn usable(&self) -> bool {
-        !self.drained && self.fault.is_none()
-    }
-}
-
-/// Where a service is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Place {
-    /// Not published yet.
-    Starting {
-        /// Since when it waits.
-        since: Instant,
-        /// How long it waits for a proof.
-        patience: Duration,
-    },
-    /// Published without an endpoint.
-    Nowhere,
-    /// At this candidate.
-    At(usize),
-}
-
-/// Automatic moves left.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Budget {
-    /// How many.
-    pub left: u32,
-    /// When one more is.
-    pub frees_at: Option<Instant>,
-}
-
-/// Everything that decides about one service.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// Where it is.
-    pub place: Place,
-    /// Where a person pinned it.
-    pub pinned: Option<usize>,
-    /// Whether a person paused it.
-    pub paused: bool,
-    /// Why our own evidence cannot be trusted, when it cannot.
-    pub blind: Option<HoldReason>,
-    /// Whether a person chose the present place, so that only its failure leaves it.
-    pub manual: bool,
-    /// Whether it has just moved there, so that one failure is enough to move on.
-    pub verifying: bool,
-    /// Whether an outage of everything was told already, and what it asks for was done.
-    pub outage: bool,
-    /// Since when candidates are being proven.
-    pub waiting_since: Option<Instant>,
-    /// Automatic moves left.
-    pub budget: Budget,
-    /// The endpoints, in the order of the file.
-    pub candidates: &'a [Candidate],
-}
-
-/// Why the active endpoint must be left.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// It is not usable.
-    Fault(Fault),
-    /// A person took it out.
-    Drained,
-    /// It failed right after the move.
-    VerifyFailed,
-    /// There is none.
-    Nothing,
-}
-
-impl Loss {
-    /// Whether the endpoint does not serve at all, so that anything usable is better.
-    const fn hard(self) -> bool {
-        match self {
-            Self::Fault(fault) => matches!(
-                fault,
-                Fault::BreakerOpen | Fault::Unhealthy | Fault::WrongRole | Fault::BreakerTrial
-            ),
-            Self::Nothing => true,
-            Self::Drained | Self::VerifyFailed => false,
-        }
-    }
-
-    const fn kind(self) -> MoveKind {
-        match self {
-            Self::Drained => MoveKind::Switchover,
-            Self::Fault(_) | Self::VerifyFailed | Self::Nothing => MoveKind::Failover,
-        }
-    }
-}
-
-/// One step of the reasoning, in order.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Reason {
-    /// A person pinned the service.
-    Pinned,
-    /// A person paused it.
-    Paused,
-    /// Our own evidence cannot be trusted.
-    Blind,
-    /// The service is not published yet.
-    Starting,
-    /// The active endpoint serves.
-    ActiveServes,
-    /// The active endpoint must be left.
-    Lost {
-        /// Why.
-        loss: Loss,
-    },
-    /// This candidate is usable and proven.
-    Proven {
-        /// Its place in the order of the file.
-        candidate: usize,
-    },
-    /// Nothing is proven yet; candidates are probed fast.
-    AwaitingProof {
-        /// When the best unproven one is taken.
-        until: Option<Instant>,
-    },
-    /// Nothing could be proven in time; this is the best guess.
-    Unproven {
-        /// Its place in the order of the file.
-        candidate: usize,
-    },
-    /// An endpoint of a better tier has not answered yet.
-    BetterTierUnsettled,
-    /// Every other usable endpoint shares the credential or quota.
-    SameCredential,
-    /// No endpoint is usable.
-    NothingAlive,
-    /// There is nowhere better to go.
-    NowhereElse,
-    /// Too many automatic moves lately.
-    BudgetSpent,
-    /// An endpoint of a better tier is usable.
-    BetterTier {
-        /// Its place in the order of the file.
-        candidate: usize,
-        /// What keeps us from returning now.
-        waits_for: Option<Wait>,
-    },
-}
-
-/// What keeps a service from returning to a better tier.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wait {
-    /// The policy leaves it to a person.
-    ManualMode,
-    /// The policy forbids it.
-    NeverMode,
-    /// A person chose the present endpoint.
-    PersonsChoice,
-    /// It came and went too often.
-    Suppressed,
-    /// It has not been usable long enough.
-    Hold,
-    /// It has not passed often enough in a row.
-    Rise,
-    /// Its latest pass is too old; it is being probed again.
-    FreshPass,
-    /// The budget keeps its last move for an emergency.
-    Budget,
-}
-
-/// A return that is being prepared.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-pub struct Return {
-    /// Where to.
-    pub to: usize,
-    /// When, if nothing changes and nobody must act first.
-    pub at: Option<Instant>,
-    /// What it waits for.
-    pub waits_for: Wait,
-}
-
-impl Return {
-    /// Whether fresh passes of the endpoint are all that it waits for.
-    #[must_use]
-    pub const fn wants_proof(self) -> bool {
-        matches!(self.waits_for, Wait::Rise | Wait::FreshPass)
-    }
-}
-
-/// What to do.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "next", rename_all = "snake_case")]
-pub enum Next {
-    /// Nothing.
-    Stay,
-    /// A move is due, but must not happen.
-    Hold {
-        /// What stops it.
-        why: HoldReason,
-    },
-    /// Go there; `None` publishes the service without an endpoint.
-    Go {
-        /// Its place in the order of the file.
-        to: Option<usize>,
-        /// What sort of move.
-        kind: MoveKind,
-    },
-}
-
-/// The decision with its reasons.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
-    /// What to do.
-    pub next: Next,
-    /// Why the active endpoint must be left, if it must.
-    pub loss: Option<Loss>,
-    /// Whether no endpoint is usable.
-    pub outage: bool,
-    /// The return being prepared.
-    pub comeback: Option<Return>,
-    /// When time alone may change the verdict.
-    pub wake: Option<Instant>,
-    /// How it came about.
-    pub reasons: Vec<Reason>,
-}
-
-impl Verdict {
-    fn new(view: &View<'_>, loss: Option<Loss>) -> Self {
-        let outage = view.outage && !view.candidates.iter().any(Candidate::usable);
-        Self { next: Next::Stay, loss, outage, comeback: None, wake: None, reasons: Vec::new() }
-    }
-
-    fn because(mut self, reason: Reason) -> Self {
-        self.reasons.push(reason);
-        self
-    }
-
-    fn go(mut self, to: Option<usize>, kind: MoveKind) -> Self {
-        self.next = Next::Go { to, kind };
-        self
-    }
-
-    fn hold(mut self, why: HoldReason, until: Option<Instant>) -> Self {
-        self.next = Next::Hold { why };
-        self.wake = until;
-        self
-    }
-}
 
 /// Decides.
 #[must_use]
@@ -407,8 +91,12 @@ fn much_better(view: &View<'_>, active: &Candidate) -> bool {
 
 fn leave(verdict: Verdict, view: &View<'_>, rules: &FailoverRules, now: Instant) -> Verdict {
     let Some(loss) = verdict.loss else { return verdict };
+    if !affordable(view, loss) && worth_a_move(view, loss) {
+        let until = view.budget.frees_at;
+        return verdict.because(Reason::BudgetSpent).hold(HoldReason::Budget, until);
+    }
     if let Some(to) = best(view, |i, c| eligible(view, loss, i, c) && c.usable() && c.proven) {
-        return go_if_affordable(verdict.because(Reason::Proven { candidate: to }), view, to);
+        return verdict.because(Reason::Proven { candidate: to }).go(Some(to), loss.kind());
     }
     match loss {
         Loss::VerifyFailed | Loss::Fault(Fault::LowScore) => verdict.because(Reason::NowhereElse),
@@ -448,7 +136,7 @@ fn leave_unproven(
     let Some(loss) = verdict.loss else { return verdict };
     let until = view.waiting_since.unwrap_or(now) + rules.proof_timeout;
     let open = |i: usize, c: &Candidate| {
-        let question = c.fault.is_none() || c.fault.is_some_and(Fault::open_question);
+        let question = c.fault.is_none_or(Fault::open_question);
         let hopeful = if view.outage { c.fault.is_none() } else { question };
         Some(i) != active(view) && !c.drained && hopeful
     };
@@ -458,7 +146,7 @@ fn leave_unproven(
         return verdict.hold(HoldReason::AwaitingProof, Some(until));
     }
     if let Some(to) = guess(view, loss) {
-        return go_if_affordable(verdict.because(Reason::Unproven { candidate: to }), view, to);
+        return verdict.because(Reason::Unproven { candidate: to }).go(Some(to), loss.kind());
     }
     if loss.hard() { all_down(verdict, view, rules) } else { verdict.because(Reason::NowhereElse) }
 }
@@ -512,7 +200,7 @@ fn start(view: &View<'_>, rules: &FailoverRules, now: Instant, deadline: Instant
 fn better_tier_unsettled(view: &View<'_>, than: usize) -> bool {
     let tier = view.candidates.get(than).map_or(0, |c| c.tier);
     view.candidates.iter().any(|c| {
-        let open = c.fault.is_none() || c.fault.is_some_and(Fault::open_question);
+        let open = c.fault.is_none_or(Fault::open_question);
         c.tier < tier && !c.drained && open
     })
 }
@@ -569,14 +257,19 @@ fn obstacle(
     (!c.proven).then_some((Wait::FreshPass, Some(now)))
 }
 
-fn go_if_affordable(verdict: Verdict, view: &View<'_>, to: usize) -> Verdict {
-    let kind = verdict.loss.map_or(MoveKind::Failover, Loss::kind);
-    let free = kind == MoveKind::Switchover || view.place == Place::Nowhere;
-    if !free && view.budget.left == 0 {
-        let until = view.budget.frees_at;
-        return verdict.because(Reason::BudgetSpent).hold(HoldReason::Budget, until);
-    }
-    verdict.go(Some(to), kind)
+/// Whether the budget allows leaving. What a person ordered is free, and so is a move out of
+/// nowhere: it can only help.
+fn affordable(view: &View<'_>, loss: Loss) -> bool {
+    view.budget.left > 0 || loss.kind() == MoveKind::Switchover || view.place == Place::Nowhere
+}
+
+/// Whether there would be somewhere to go, proven or still to be proven.
+fn worth_a_move(view: &View<'_>, loss: Loss) -> bool {
+    let hopeful = |c: &Candidate| {
+        let question = loss.hard() && !view.outage && c.fault.is_some_and(Fault::open_question);
+        c.usable() || (question && !c.drained)
+    };
+    view.candidates.iter().enumerate().any(|(i, c)| eligible(view, loss, i, c) && hopeful(c))
 }
 
 /// Whether leaving the active endpoint for `c` can help at all.
