@@ -127,7 +127,7 @@ impl PolicyDiff {
             match find(old, output.name()) {
                 None => self.outputs_added.push(output.name().to_owned()),
                 Some(before) if before != *output => {
-                    self.outputs_changed.push(output.name().to_owned())
+                    self.outputs_changed.push(output.name().to_owned());
                 }
                 Some(_) => {}
             }

@@ -83,7 +83,7 @@ fn take(text: &str) -> Result<(u64, u64, &str), DurationError> {
         return Err(DurationError::NoUnit);
     }
     let unit = UNITS.iter().find(|(known, _)| *known == name).ok_or(DurationError::UnknownUnit)?.1;
-    Ok((number.parse().map_err(|_| DurationError::TooLong)?, unit, rest))
+    Ok((number.parse().ok().ok_or(DurationError::TooLong)?, unit, rest))
 }
 
 /// Writes a duration so that [`parse`] reads it back; anything below a millisecond is dropped.

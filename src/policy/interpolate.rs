@@ -220,8 +220,7 @@ pub(crate) fn file(path: &Path, span: Span, ctx: &mut Ctx<'_>) -> Option<String>
     match content {
         Ok(content) => Some(content),
         Err(reason) => {
-            let message =
-                format!("cannot read `{}`: {reason}", path.display().to_string().escape_debug());
+            let message = format!("cannot read the file: {reason}");
             ctx.error(Code::UnreadableFile, span, message, "");
             None
         }

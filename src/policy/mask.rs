@@ -159,7 +159,8 @@ fn mask_value(text: &str) -> String {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
         let (word, tail) = rest.split_at(end);
-        if is_token(word) && !masked.ends_with("${") {
+        let host = masked.ends_with(['.', '@']) || masked.ends_with("//") || tail.starts_with('.');
+        if is_token(word) && !host && !masked.ends_with("${") {
             masked.push_str(&stars(word));
         } else {
             masked.push_str(word);
@@ -239,6 +240,10 @@ mod tests {
             ("x = \"pcsk_12\"", "x = \"*******\""),
             ("x = \"abcdefghij0123456789\"", "x = \"********************\""),
             ("interval = \"10s\"", "interval = \"10s\""),
+            (
+                "url = \"https://abcdefghij0123456789.example.com\"",
+                "url = \"https://abcdefghij0123456789.example.com\"",
+            ),
             (
                 "url = \"https://index-1.svc.example.com/a\"",
                 "url = \"https://index-1.svc.example.com/a\"",

@@ -20,11 +20,11 @@ pub struct Preset {
     /// Where it is when the policy does not say.
     pub default_url: Option<&'static str>,
     /// The variable among `variables` that holds the address, first match wins.
-    pub(crate) url_variables: &'static [&'static str],
+    pub url_variables: &'static [&'static str],
     /// The scheme of an address that is written without one.
-    pub(crate) scheme: Option<&'static str>,
-    /// The settings.
-    text: &'static str,
+    pub scheme: Option<&'static str>,
+    /// The settings, as a piece of policy.
+    pub text: &'static str,
 }
 
 /// A variable that a well-known server reads.

@@ -145,7 +145,7 @@ fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), UrlError> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or(UrlError::BadHost)?;
-        let _address: Ipv6Addr = host.parse().map_err(|_| UrlError::BadHost)?;
+        let _address: Ipv6Addr = host.parse().ok().ok_or(UrlError::BadHost)?;
         match after.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if after.is_empty() => (host, None),

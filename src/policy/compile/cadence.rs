@@ -11,7 +11,7 @@ use crate::core::rules::{
     OnAllDown,
 };
 use crate::policy::code::Code;
-use crate::policy::raw::{self, Cost, CostWord, Ctx, Probe, Ratio, Span, Span0, Span1};
+use crate::policy::raw::{self, Cost, CostWord, Ctx, NonNegative, Positive, Probe, Ratio, Span};
 
 /// Longest deadline of one attempt.
 const MAX_TIMEOUT: Duration = Duration::from_secs(120);
@@ -75,11 +75,11 @@ const fn defaults(cost: Option<&Cost>, deep: bool) -> &'static Defaults {
     }
 }
 
-fn given(span: Option<Span1>) -> Option<Duration> {
+fn given(span: Option<Positive>) -> Option<Duration> {
     span.map(|span| span.value)
 }
 
-fn given0(span: Option<Span0>) -> Option<Duration> {
+fn given0(span: Option<NonNegative>) -> Option<Duration> {
     span.map(|span| span.value)
 }
 
@@ -127,9 +127,9 @@ pub(super) fn cadence(
 
 /// Reports two given spans of which the first is longer.
 fn ordered(
-    low: Option<Span1>,
+    low: Option<Positive>,
     low_name: &str,
-    high: Option<Span1>,
+    high: Option<Positive>,
     high_name: &str,
     ctx: &mut Ctx<'_>,
 ) {

@@ -73,7 +73,7 @@ pub(super) fn build(
     let site = Site { name: shown, span: raw.at.span, env: &env, address: address.as_ref().ok() };
     let own = [layers.own.probe.as_ref(), raw.probe.as_ref()];
     let probe = merged.as_ref().unwrap_or(&layers.probe);
-    let known = !matches!(address, Err(Address1::Bad));
+    let known = !matches!(address, Err(NoAddress::Bad));
     let probe = known.then(|| probe::build(probe, &own, context.timeout.0, &site, ctx)).flatten();
     let deep = match (&layers.deep_probe, context.timeout.1) {
         (Some(deep), Some(timeout)) if known => {
@@ -183,7 +183,7 @@ pub(super) struct Located {
 }
 
 /// Why there is no address.
-pub(super) enum Address1 {
+pub(super) enum NoAddress {
     /// None is given.
     Absent,
     /// It is wrong, which has been reported.
@@ -196,7 +196,7 @@ fn address(
     env: &BTreeMap<String, Value>,
     context: &Context<'_>,
     ctx: &mut Ctx<'_>,
-) -> Result<Located, Address1> {
+) -> Result<Located, NoAddress> {
     let preset = context.layers.preset;
     let scheme = preset.and_then(|preset| preset.scheme);
     let variable = preset
@@ -204,25 +204,25 @@ fn address(
         .flat_map(|preset| preset.url_variables)
         .find_map(|name| Some((*name, env.get(*name)?)));
     let (full, written, span) = if let Some(url) = &raw.url {
-        let full = check::text(url, Scope::Naming(endpoint), ctx).ok_or(Address1::Bad)?;
+        let full = check::text(url, Scope::Naming(endpoint), ctx).ok_or(NoAddress::Bad)?;
         (full, url.value.clone(), url.span)
     } else if raw.at.has("url") {
-        return Err(Address1::Bad);
+        return Err(NoAddress::Bad);
     } else if let Some((name, value)) = variable {
         let span = raw.env.as_ref().and_then(|map| map.0.get(name)).map(|(_, text)| text.span);
         (value.clone(), format!("${{endpoint.env.{name}}}"), span.unwrap_or(raw.at.span))
     } else if preset.is_some_and(|preset| missing_variable(preset.url_variables, raw)) {
-        return Err(Address1::Bad);
+        return Err(NoAddress::Bad);
     } else if let Some(url) = preset.and_then(|preset| preset.default_url) {
         (Value { text: url.into(), secret: false }, url.to_owned(), raw.at.span)
     } else {
-        return Err(Address1::Absent);
+        return Err(NoAddress::Absent);
     };
     match url::parse(full.expose(), scheme) {
         Ok(address) => Ok(Located { shown: presentable(&written), address, full, span }),
         Err(error) => {
             refuse(error, span, ctx);
-            Err(Address1::Bad)
+            Err(NoAddress::Bad)
         }
     }
 }

@@ -31,9 +31,7 @@ pub(super) fn build_all(
     ctx: &mut Ctx<'_>,
 ) -> Vec<Output> {
     let list = raw.map(|list| list.items.as_slice()).unwrap_or_default();
-    if raw.is_none_or(|list| list.items.is_empty() && ctx.text_at(list.span).starts_with('['))
-        && list.is_empty()
-    {
+    if raw.is_none_or(|list| list.empty) {
         let help = "add `[[outputs]]` with `type = \"env_file\"` and a `path`";
         ctx.error(Code::NoOutput, Span::NONE, "nothing learns of a switch: no output", help);
     }
@@ -56,7 +54,9 @@ fn build(raw: &raw::Output, services: &[Built], ctx: &mut Ctx<'_>) -> Option<Env
     let on_change: Vec<_> = hooks.filter_map(|hook| self::hook(hook, ctx)).collect();
     raw.r#type.0.as_ref()?;
     let path = path?;
-    let name = named.flatten().unwrap_or_else(|| format!("env_file:{}", path.display()));
+    // As written: a path may hold a variable, and this name is shown everywhere.
+    let written = raw.path.0.as_ref().map(|path| path.value.as_str()).unwrap_or_default();
+    let name = named.flatten().unwrap_or_else(|| format!("env_file:{written}"));
     Some(EnvFile {
         name,
         format: format(raw.format.map(|format| format.value)),
@@ -97,7 +97,7 @@ fn permissions(raw: &Text, ctx: &mut Ctx<'_>) -> Option<u32> {
 
 fn chosen(raw: Option<&List<Text>>, services: &[Built], ctx: &mut Ctx<'_>) -> Vec<ServiceName> {
     let mut out = Vec::new();
-    if let Some(list) = raw.filter(|list| list.items.is_empty()) {
+    if let Some(list) = raw.filter(|list| list.empty) {
         let help = "leave `services` out to write all of them";
         ctx.error(Code::EmptyValue, list.span, "an empty list of services", help);
     }
@@ -122,14 +122,12 @@ fn chosen(raw: Option<&List<Text>>, services: &[Built], ctx: &mut Ctx<'_>) -> Ve
 }
 
 fn hook(raw: &OnChange, ctx: &mut Ctx<'_>) -> Option<Hook> {
-    let has = |key| raw.at.has(key);
-    let one = match (has("signal"), has("pid_file"), has("process"), has("command")) {
-        (true, true, false, false) | (true, false, true, false) | (false, false, false, true) => {
-            true
-        }
-        _ => false,
-    };
-    if !one {
+    let has = |key: &str| raw.at.has(key);
+    let effects = [("signal", "pid_file"), ("signal", "process"), ("command", "command")];
+    let said: Vec<_> = effects.iter().filter(|(a, b)| has(a) && has(b)).collect();
+    let aimless = has("signal") && !has("pid_file") && !has("process");
+    let undirected = !has("signal") && (has("pid_file") || has("process"));
+    if said.len() != 1 || aimless || undirected {
         let help = "`signal` with `pid_file`, `signal` with `process`, or `command`";
         ctx.error(Code::AmbiguousHook, raw.at.span, "`on_change` needs exactly one effect", help);
         return None;

@@ -212,11 +212,8 @@ fn strategy(own: &raw::Service, ctx: &mut Ctx<'_>) -> Strategy {
 fn endpoints(context: &Context<'_>, span: Span, ctx: &mut Ctx<'_>) -> Vec<endpoint::Built> {
     let own = context.layers.own;
     let list = own.endpoints.as_ref().map(|list| list.items.as_slice()).unwrap_or_default();
-    if list.is_empty() && !own.at.has("endpoints")
-        || own.endpoints.as_ref().is_some_and(|l| {
-            l.items.is_empty() && l.span != Span::NONE && ctx.text_at(l.span).starts_with('[')
-        })
-    {
+    let empty = own.endpoints.as_ref().map_or(!own.at.has("endpoints"), |list| list.empty);
+    if empty {
         let message = format!("service `{}` has no endpoints", context.service);
         let help = format!("add `[[services.{}.endpoints]]`", context.service);
         ctx.error(Code::NoEndpoints, span, message, help);

@@ -306,17 +306,8 @@ impl<'a> Ctx<'a> {
     /// Reports a value of the wrong type.
     pub(crate) fn wrong_type(&mut self, node: Node<'_>, wanted: &str) {
         let found = type_name(node.value);
-        let help = match node.value {
-            DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-                if wanted == "text" =>
-            {
-                "put it in quotes"
-            }
-            _ => "",
-        };
+        let scalar = !(node.value.is_array() || node.value.is_table());
+        let help = if scalar && wanted == "text" { "put it in quotes" } else { "" };
         let message = format!("expected {wanted}, found {found}");
         self.error(Code::WrongType, node.span, message, help);
     }

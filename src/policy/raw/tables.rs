@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::policy::raw::macros::{choices, tables};
 use crate::policy::raw::node::Node;
 use crate::policy::raw::{At, Ctx, Int, Json, List, Map, Need, OneOrMany, Ratio, Read};
-use crate::policy::raw::{Span0, Span1, Status, Text};
+use crate::policy::raw::{NonNegative, Positive, Status, Text};
 
 tables! {
     /// The policy of one mcp-failover sidecar.
@@ -69,9 +69,9 @@ tables! {
         /// Unrelated hosts that must fail together before we suspect ourselves; 0 disables.
         min_hosts: Option<Int<0, 1000>>,
         /// How close together they must have failed.
-        window: Option<Span1>,
+        window: Option<Positive>,
         /// How long evidence gathered before a stall is refused.
-        tilt: Option<Span0>,
+        tilt: Option<NonNegative>,
     }
 
     /// One logical upstream.
@@ -119,17 +119,17 @@ tables! {
         /// What to do; told by the scheme of the address by default.
         r#type: Option<At<ProbeKind>>,
         /// Gap between starts while nothing changes.
-        interval: Option<Span1>,
+        interval: Option<Positive>,
         /// Gap while a flip is being confirmed.
-        fast_interval: Option<Span1>,
+        fast_interval: Option<Positive>,
         /// First gap while unhealthy; grows up to `down_interval_max`.
-        down_interval: Option<Span1>,
+        down_interval: Option<Positive>,
         /// Longest gap while unhealthy.
-        down_interval_max: Option<Span1>,
+        down_interval_max: Option<Positive>,
         /// Gap for endpoints that are not active.
-        standby_interval: Option<Span1>,
+        standby_interval: Option<Positive>,
         /// Deadline of one attempt.
-        timeout: Option<Span1>,
+        timeout: Option<Positive>,
         /// Passes in a row that make an endpoint healthy.
         rise: Option<Int<1, 100>>,
         /// Failures in a row that make it unhealthy.
@@ -139,7 +139,7 @@ tables! {
         /// What this check costs, when it is not what the service's `cost` says.
         cost: Option<At<Cost>>,
         /// Port to connect to instead of the address's. Not for exec.
-        port: Option<Int<1, 65535>>,
+        port: Option<Int<1, 65_535>>,
         /// http: appended to the address; starts with `/`.
         path: Option<Text>,
         /// http: GET by default, POST with a body.
@@ -155,7 +155,7 @@ tables! {
         /// http and tls: PEM file of the roots to trust instead of the platform's.
         ca_file: Option<Text>,
         /// http and tls: a certificate that ends sooner makes a pass `degraded`; "48h" by default.
-        expiry_warning: Option<Span0>,
+        expiry_warning: Option<NonNegative>,
         /// tcp: sent once connected.
         send: Option<Text>,
         /// exec: program and arguments, never a shell line; exit code 0 is a pass.
@@ -183,7 +183,7 @@ tables! {
         /// http: whether a GraphQL `errors` member fails the check.
         graphql: Option<At<bool>>,
         /// http: an answer slower than this is `degraded`.
-        slow: Option<Span1>,
+        slow: Option<Positive>,
         /// tcp: text that the answer must contain.
         reply: Option<Text>,
     }
@@ -193,21 +193,21 @@ tables! {
         /// Whether it trips by itself; "auto" by default.
         mode: Option<At<BreakerMode>>,
         /// Failures in a row that trip; 5 by default.
-        failure_threshold: Option<Int<1, 10000>>,
+        failure_threshold: Option<Int<1, 10_000>>,
         /// Part of failed calls in the window that trips, above 0.0 up to 1.0; 0.5 by default, 0.0 means never.
         failure_rate: Option<Ratio<1000>>,
         /// Part of slow calls in the window that trips; needs `slow_call`; 0.8 by default, 0.0 means never.
         slow_rate: Option<Ratio<1000>>,
         /// A call that takes at least this long is slow.
-        slow_call: Option<Span1>,
+        slow_call: Option<Positive>,
         /// Calls in the window below which no rate is judged; 20 by default.
-        min_calls: Option<Int<1, 1000000>>,
+        min_calls: Option<Int<1, 1_000_000>>,
         /// Span of the window; "60s" by default.
-        window: Option<Span1>,
+        window: Option<Positive>,
         /// First open period; "60s" by default.
-        reset_timeout: Option<Span1>,
+        reset_timeout: Option<Positive>,
         /// Longest open period; "300s" by default.
-        reset_timeout_max: Option<Span1>,
+        reset_timeout_max: Option<Positive>,
         /// Random part added to an open period, from 0.0 to 1.0; 0.1 by default.
         jitter: Option<Ratio<1000>>,
         /// Trials at a time in half-open; 2 by default.
@@ -215,7 +215,7 @@ tables! {
         /// Trials that must pass to close; 2 by default.
         half_open_passes: Option<Int<1, 1000>>,
         /// A trial that does not come back within this counts as failed; "10s" by default.
-        permit_lease: Option<Span1>,
+        permit_lease: Option<Positive>,
     }
 
     /// When to move and when to return.
@@ -225,15 +225,15 @@ tables! {
         /// How to return to a preferred tier.
         failback: Option<Failback>,
         /// Automatic moves allowed within `budget_window`; 6 by default.
-        budget: Option<Int<1, 10000>>,
+        budget: Option<Int<1, 10_000>>,
         /// The span over which `budget` is counted; "1h" by default.
-        budget_window: Option<Span1>,
+        budget_window: Option<Positive>,
         /// How long a pass proves an endpoint; told by the probe by default.
-        freshness: Option<Span1>,
+        freshness: Option<Positive>,
         /// How long to wait for a proven candidate before taking the best unproven one; told by the probe by default.
-        proof_timeout: Option<Span1>,
+        proof_timeout: Option<Positive>,
         /// After a move, how long one failure of the new endpoint is enough to move on; told by the probe by default.
-        verify: Option<Span0>,
+        verify: Option<NonNegative>,
         /// How flapping is damped.
         flap: Option<Flap>,
     }
@@ -243,25 +243,25 @@ tables! {
         /// Whether to return; "auto" by default.
         mode: Option<At<FailbackMode>>,
         /// How long the preferred endpoint must have been usable without a break; "300s" by default.
-        hold: Option<Span0>,
+        hold: Option<NonNegative>,
         /// Passes in a row it must have; 5 by default.
         rise: Option<Int<1, 1000>>,
         /// Largest extra wait, so that the sidecars of a fleet do not return in step; "0s" by default.
-        spread: Option<Span0>,
+        spread: Option<NonNegative>,
     }
 
     /// How flapping is damped: a penalty that halves with time (RFC 2439).
     struct Flap {
         /// Added each time an endpoint is left or goes down; 1000 by default.
-        penalty: Option<Int<0, 1000000>>,
+        penalty: Option<Int<0, 1_000_000>>,
         /// The penalty halves in this time; "15m" by default.
-        half_life: Option<Span1>,
+        half_life: Option<Positive>,
         /// At or above this a return is refused; 3000 by default.
-        suppress: Option<Int<1, 1000000>>,
+        suppress: Option<Int<1, 1_000_000>>,
         /// Below this it is allowed again; 750 by default.
-        reuse: Option<Int<1, 1000000>>,
+        reuse: Option<Int<1, 1_000_000>>,
         /// No penalty suppresses longer than this; "1h" by default.
-        max_suppress: Option<Span1>,
+        max_suppress: Option<Positive>,
     }
 
     /// Where the active configuration goes.
@@ -277,9 +277,9 @@ tables! {
         /// Permission bits as octal text; "0600" by default.
         mode: Option<Text>,
         /// Owner by number.
-        uid: Option<Int<0, 4294967294>>,
+        uid: Option<Int<0, 4_294_967_294>>,
         /// Group by number.
-        gid: Option<Int<0, 4294967294>>,
+        gid: Option<Int<0, 4_294_967_294>>,
         /// Whether lines that are not ours are kept; false by default.
         merge: Option<At<bool>>,
         /// The services written to it; all by default.
@@ -299,9 +299,9 @@ tables! {
         /// Program and arguments to run, never a shell line.
         command: Option<List<Text>>,
         /// How long it may take; "10s" by default.
-        timeout: Option<Span1>,
+        timeout: Option<Positive>,
         /// Changes closer together than this run it once; "500ms" by default.
-        debounce: Option<Span0>,
+        debounce: Option<NonNegative>,
     }
 
     /// Who is told of events.
@@ -317,15 +317,15 @@ tables! {
         /// Which events; all that alert when left out.
         events: Option<List<Text>>,
         /// Deadline of one delivery; "10s" by default.
-        timeout: Option<Span1>,
+        timeout: Option<Positive>,
     }
 
     /// A quota: so many calls within so long.
     struct Quota {
         /// Calls allowed.
-        n: Need<Int<1, 1000000000>>,
+        n: Need<Int<1, 1_000_000_000>>,
         /// Within this span.
-        per: Need<Span1>,
+        per: Need<Positive>,
     }
 }
 

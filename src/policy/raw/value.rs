@@ -82,7 +82,11 @@ impl<const MAX: u32> Read for Ratio<MAX> {
         let text = match node.value {
             DeValue::Float(float) => float.as_str(),
             DeValue::Integer(integer) => integer.as_str(),
-            _ => {
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
                 ctx.wrong_type(node, "a number");
                 return None;
             }
@@ -99,14 +103,14 @@ impl<const MAX: u32> Read for Ratio<MAX> {
 
 /// A span of time that must be longer than nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Span1 {
+pub(crate) struct Positive {
     pub(crate) value: Duration,
     pub(crate) span: Span,
 }
 
 /// A span of time that may be nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Span0 {
+pub(crate) struct NonNegative {
     pub(crate) value: Duration,
     pub(crate) span: Span,
 }
@@ -160,13 +164,13 @@ fn refuse_duration(text: &str, error: DurationError, span: Span, ctx: &mut Ctx<'
     ctx.error(code, span, error.to_string(), help);
 }
 
-impl Read for Span0 {
+impl Read for NonNegative {
     fn read(node: Node<'_>, ctx: &mut Ctx<'_>) -> Option<Self> {
         read_duration(node, ctx).map(|value| Self { value, span: node.span })
     }
 }
 
-impl Read for Span1 {
+impl Read for Positive {
     fn read(node: Node<'_>, ctx: &mut Ctx<'_>) -> Option<Self> {
         let value = read_duration(node, ctx)?;
         if value.is_zero() {
@@ -218,6 +222,8 @@ impl<T> Over for Map<T> {
 pub(crate) struct List<T> {
     pub(crate) items: Vec<T>,
     pub(crate) span: Span,
+    /// Whether nothing was written in it; unreadable items do not make it empty.
+    pub(crate) empty: bool,
 }
 
 impl<T: Read> Read for List<T> {
@@ -231,7 +237,7 @@ impl<T: Read> Read for List<T> {
             let span = ctx.span(item.span());
             items.extend(T::read(Node { value: item.get_ref(), span }, ctx));
         }
-        Some(Self { items, span: node.span })
+        Some(Self { items, span: node.span, empty: array.is_empty() })
     }
 }
 
@@ -240,14 +246,20 @@ impl<T: Read> Read for List<T> {
 pub(crate) struct OneOrMany<T> {
     pub(crate) items: Vec<T>,
     pub(crate) span: Span,
+    /// Whether nothing was written in it.
+    pub(crate) empty: bool,
 }
 
 impl<T: Read> Read for OneOrMany<T> {
     fn read(node: Node<'_>, ctx: &mut Ctx<'_>) -> Option<Self> {
         if node.value.is_array() {
-            List::read(node, ctx).map(|list| Self { items: list.items, span: list.span })
+            List::read(node, ctx).map(|list| Self {
+                items: list.items,
+                span: list.span,
+                empty: list.empty,
+            })
         } else {
-            T::read(node, ctx).map(|item| Self { items: vec![item], span: node.span })
+            T::read(node, ctx).map(|item| Self { items: vec![item], span: node.span, empty: false })
         }
     }
 }
@@ -280,8 +292,12 @@ impl Read for Status {
     fn read(node: Node<'_>, ctx: &mut Ctx<'_>) -> Option<Self> {
         let text = match node.value {
             DeValue::String(text) => text.as_ref(),
-            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
-            _ => {
+            DeValue::Integer(integer) => integer.as_str(),
+            DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
                 ctx.wrong_type(node, "a status");
                 return None;
             }
@@ -345,7 +361,7 @@ macro_rules! whole {
     )*};
 }
 whole!([] Text, [T] At<T>, [const A: u32, const B: u32] Int<A, B>, [const A: u32] Ratio<A>);
-whole!([] Span0, [] Span1, [T] List<T>, [T] OneOrMany<T>, [] Json);
+whole!([] NonNegative, [] Positive, [T] List<T>, [T] OneOrMany<T>, [] Json);
 
 /// How single values appear in the JSON Schema.
 macro_rules! schema {
@@ -374,8 +390,8 @@ schema! {
         |_generator| json_schema!({ "type": "integer", "minimum": A, "maximum": B });
     [const A: u32] Ratio<A>,
         |_generator| json_schema!({ "type": "number", "minimum": 0, "maximum": f64::from(A) / 1000.0 });
-    [] Span0, |_generator| json_schema!({ "type": "string", "pattern": DURATION });
-    [] Span1, |_generator| json_schema!({ "type": "string", "pattern": DURATION });
+    [] NonNegative, |_generator| json_schema!({ "type": "string", "pattern": DURATION });
+    [] Positive, |_generator| json_schema!({ "type": "string", "pattern": DURATION });
     [T: JsonSchema] Map<T>, |generator| json_schema!({
         "type": "object", "additionalProperties": generator.subschema_for::<T>()
     });
