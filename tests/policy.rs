@@ -1,48 +1,14 @@
 //! What a policy means, from outside: every sample compiles, every code has its golden file.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use mcp_failover::policy::{Diagnostics, compile};
 
-use mcp_failover::policy::{Compiled, Diagnostics, Lookup, Source, compile, diagnostic};
+mod given;
+mod golden;
+mod meaning;
+mod random;
+mod samples;
 
-/// Variables and files by name.
-#[derive(Debug, Default)]
-struct Given {
-    vars: BTreeMap<String, String>,
-    files: BTreeMap<PathBuf, String>,
-}
-
-impl Given {
-    fn var(mut self, name: &str, value: &str) -> Self {
-        self.vars.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    fn with_file(mut self, path: &str, content: &str) -> Self {
-        self.files.insert(PathBuf::from(path), content.to_owned());
-        self
-    }
-}
-
-impl Lookup for Given {
-    fn var(&self, name: &str) -> Option<String> {
-        self.vars.get(name).cloned()
-    }
-
-    fn file(&self, path: &Path) -> Result<String, String> {
-        self.files.get(path).cloned().ok_or_else(|| "no such file".to_owned())
-    }
-}
-
-fn source(text: &str) -> Source<'_> {
-    Source { name: "failover.toml", text }
-}
-
-fn compiled(text: &str, given: &Given) -> Compiled {
-    compile(&source(text), given).unwrap_or_else(|found| {
-        panic!("{}", diagnostic::render_text(&found.0, &source(text), false))
-    })
-}
+use given::{Given, compiled, source};
 
 const DESIGN: &str = r##"version = 1
 [sidecar]

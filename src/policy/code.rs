@@ -82,7 +82,7 @@ codes! {
         MissingVersion = "MF0104", "the policy does not say its version",
             "The first key of a policy is `version = 1`. It lets a later release read old files\n\
              rightly instead of guessing.";
-        UnsupportedVersion = "MF0105", "this version of the policy format is not known",
+        UnsupportedVersion = "MF0105", "a version that is not known",
             "This release reads `version = 1`. A file of a later format needs a later release.";
         UnknownKey = "MF0201", "unknown key",
             "A key that means nothing here is refused, because a misspelt key that is silently\n\

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use crate::policy::code::{Code, Severity};
@@ -92,7 +92,9 @@ fn groups<'a>(one: &'a Diagnostic, name: &'a str, text: &'a str) -> Vec<Group<'a
     };
     let mut group =
         Group::with_title(level.primary_title(one.message.as_str()).id(one.code.as_str()));
-    if !one.labels.is_empty() {
+    if one.labels.is_empty() {
+        group = group.element(Origin::path(name));
+    } else {
         let marks = one.labels.iter().enumerate().map(|(index, label)| {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             kind.span(within(text, label.start..label.end)).label(label.text.as_deref())

@@ -252,10 +252,7 @@ fn refuse(error: UrlError, span: Span, ctx: &mut Ctx<'_>) {
 
 /// An address fit to be shown: as written, without user info, query and literal credentials.
 fn presentable(written: &str) -> String {
-    // A `?` inside `${…}` belongs to a default, not to the address.
-    let end = written.rfind('}').map_or(0, |end| end + 1);
-    let query = written.get(end..).and_then(|tail| tail.find('?')).map(|at| at + end);
-    let bare = query.and_then(|at| written.get(..at)).unwrap_or(written);
+    let bare = query(written).and_then(|at| written.get(..at)).unwrap_or(written);
     match bare.split_once("://") {
         Some((scheme, rest)) => {
             let authority = rest.find('/').unwrap_or(rest.len());
@@ -265,6 +262,15 @@ fn presentable(written: &str) -> String {
         }
         None => mask::mask(bare),
     }
+}
+
+/// Where the query begins. A `?` inside `${…}` belongs to a default, not to the address.
+fn query(written: &str) -> Option<usize> {
+    let mut braced = false;
+    written.char_indices().find_map(|(at, c)| {
+        braced = (braced || written.get(at..)?.starts_with("${")) && c != '}';
+        (c == '?' && !braced).then_some(at)
+    })
 }
 
 /// Fingerprint of what authenticates: variables that are credentials by name, and user info. An

@@ -82,20 +82,25 @@ fn read(text: &str, ctx: &mut Ctx<'_>) -> Option<File> {
         }
         return None;
     }
-    if !table.get_ref().contains_key("version") {
+    version(table.get_ref(), ctx)?;
+    let value = DeValue::Table(table.into_inner());
+    File::read(Node { value: &value, span: Span::NONE }, ctx)
+}
+
+/// Checks the version; `None` when it is another one, whose tables we cannot judge.
+fn version(table: &DeTable<'_>, ctx: &mut Ctx<'_>) -> Option<()> {
+    let Some(version) = table.get("version") else {
         let message = "the policy does not say its version";
         ctx.error(Code::MissingVersion, Span::NONE, message, "begin the file with `version = 1`");
+        return Some(());
+    };
+    let other = version.get_ref().as_integer().is_some_and(|number| number.as_str() != "1");
+    if other {
+        let (span, message) = (ctx.span(version.span()), "a version that is not known");
+        ctx.error(Code::UnsupportedVersion, span, message, "this release reads `version = 1`");
+        return None;
     }
-    let value = DeValue::Table(table.into_inner());
-    let file = File::read(Node { value: &value, span: Span::NONE }, ctx)?;
-    match &file.version {
-        Some(version) if version.value != 1 => {
-            let message = "this version of the policy format is not known";
-            ctx.error(Code::UnsupportedVersion, version.span, message, "write `version = 1`");
-            None
-        }
-        _ => Some(file),
-    }
+    Some(())
 }
 
 /// Builds everything that can be built.

@@ -64,15 +64,14 @@ pub(super) fn check(built: &[Built], ctx: &mut Ctx<'_>) {
         }
     }
     for shares in accounts.values() {
-        for (load, _) in shares {
-            if let Some((n, per)) = load.quota {
-                check_one(shares, n, per, load.span, ctx);
-            }
+        let quotas: BTreeSet<_> = shares.iter().filter_map(|(load, _)| load.quota).collect();
+        for (n, per) in quotas {
+            check_one(shares, n, per, ctx);
         }
     }
 }
 
-fn check_one(shares: &[(&Load, usize)], n: u32, per: Duration, span: Span, ctx: &mut Ctx<'_>) {
+fn check_one(shares: &[(&Load, usize)], n: u32, per: Duration, ctx: &mut Ctx<'_>) {
     let parts: Vec<_> = shares.iter().map(|(load, count)| load.calls(*count, per)).collect();
     let sum: u128 = parts.iter().map(|(calls, _)| calls).sum();
     let allowed = u128::from(n) * 1000;
@@ -86,11 +85,12 @@ fn check_one(shares: &[(&Load, usize)], n: u32, per: Duration, span: Span, ctx: 
         duration::format(per),
         terms.join(" + "),
     );
-    let help = format!(
-        "intervals {} times as long would fit",
-        tenths((sum * 1000).div_ceil(allowed).div_ceil(100) * 100)
-    );
-    ctx.error(Code::QuotaExceeded, span, message, help);
+    // Rounded up to the next tenth, so that following the advice is enough.
+    let factor = (sum * 1000).div_ceil(allowed).div_ceil(100) * 100;
+    let help = format!("intervals {} times as long would fit", tenths(factor));
+    let mut spans = shares.iter().map(|(load, _)| load.span);
+    ctx.error(Code::QuotaExceeded, spans.next().unwrap_or(Span::NONE), message, help);
+    spans.for_each(|span| ctx.reporter.also(span, "counts too"));
 }
 
 /// Thousandths as a number with at most one decimal.

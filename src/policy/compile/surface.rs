@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::core::action::Event;
 use crate::policy::code::Code;
 use crate::policy::compile::check;
 use crate::policy::interpolate::Scope;
@@ -17,24 +18,6 @@ const LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 /// Longest path of a socket, in bytes: the size of `sun_path` without its end.
 const MAX_SOCKET_PATH: usize = 107;
-/// The events as they appear in `watch`.
-const EVENTS: [&str; 14] = [
-    "all_down",
-    "auth_failed",
-    "breaker_change",
-    "commanded",
-    "critical_failure",
-    "held",
-    "isolation",
-    "output",
-    "probe_misconfigured",
-    "revived",
-    "rules_replaced",
-    "status_change",
-    "switched",
-    "throttled",
-];
-
 /// Who we are and where our state lives.
 pub(super) fn sidecar(raw: Option<&raw::Sidecar>, ctx: &mut Ctx<'_>) -> Sidecar {
     let name = raw.and_then(|raw| raw.name.as_ref());
@@ -145,8 +128,8 @@ fn alert(name: String, raw: &raw::Alert, ctx: &mut Ctx<'_>) -> Option<Alert> {
     let headers = check::headers(raw.headers.as_ref(), Scope::Global, ctx);
     let events: Vec<_> = raw.events.iter().flat_map(|list| &list.items).collect();
     for event in &events {
-        if !EVENTS.contains(&event.value.as_str()) {
-            let help = nearest(&event.value, &EVENTS, "events");
+        if !Event::LABELS.contains(&event.value.as_str()) {
+            let help = nearest(&event.value, &Event::LABELS, "events");
             ctx.error(Code::UnknownEvent, event.span, "an unknown event", help);
         }
     }

@@ -41,9 +41,9 @@ macro_rules! tables {
     )*};
 }
 
-/// Defines words to choose from.
+/// Defines words to choose from, and the code for a word that is none of them.
 macro_rules! choices {
-    ($($(#[$meta:meta])* enum $name:ident {
+    ($($(#[$meta:meta])* enum $name:ident or $code:ident {
         $($(#[$variant_meta:meta])* $variant:ident = $text:tt,)*
     })*) => {$(
         $(#[$meta])*
@@ -73,7 +73,9 @@ macro_rules! choices {
                 let word = $crate::policy::raw::macros::word(node, ctx)?;
                 let choice = $name::from_word(word);
                 if choice.is_none() {
-                    $crate::policy::raw::macros::unknown(word, $name::WORDS, node, ctx);
+                    let help = $crate::policy::raw::nearest(word, $name::WORDS, "known");
+                    let code = $crate::policy::code::Code::$code;
+                    ctx.error(code, node.span, code.explained().title, help);
                 }
                 choice.map(|value| Self { value, span: node.span })
             }
@@ -83,9 +85,8 @@ macro_rules! choices {
 
 pub(super) use {choices, tables};
 
-use crate::policy::code::Code;
 use crate::policy::raw::Ctx;
-use crate::policy::raw::node::{Node, nearest};
+use crate::policy::raw::node::Node;
 
 /// A field's key: its name without the mark of a raw identifier.
 pub(super) fn key(field: &'static str) -> &'static str {
@@ -99,10 +100,4 @@ pub(super) fn word<'n>(node: Node<'n>, ctx: &mut Ctx<'_>) -> Option<&'n str> {
         ctx.wrong_type(node, "text");
     }
     word
-}
-
-/// Reports a word that is not one of the known.
-pub(super) fn unknown(word: &str, known: &[&str], node: Node<'_>, ctx: &mut Ctx<'_>) {
-    let help = nearest(word, known, "known values");
-    ctx.error(Code::UnknownValue, node.span, "not one of the known values", help);
 }

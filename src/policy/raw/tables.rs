@@ -331,7 +331,7 @@ tables! {
 
 choices! {
     /// A well-known service.
-    enum PresetName {
+    enum PresetName or UnknownPreset {
         /// Any HTTP service: GET, expects 2xx.
         Http = "http",
         /// Any TCP service: it accepts a connection.
@@ -351,7 +351,7 @@ choices! {
     }
 
     /// How one of several usable endpoints of a tier is chosen.
-    enum Strategy {
+    enum Strategy or UnknownValue {
         /// The first in the order of the file.
         Priority = "priority",
         /// Smooth weighted rotation.
@@ -363,7 +363,7 @@ choices! {
     }
 
     /// What a probe does.
-    enum ProbeKind {
+    enum ProbeKind or UnknownValue {
         /// One HTTP request with assertions on the answer.
         Http = "http",
         /// A TCP connection.
@@ -375,7 +375,7 @@ choices! {
     }
 
     /// What a status means.
-    enum Mapped {
+    enum Mapped or UnknownValue {
         /// A pass.
         Ok = "ok",
         /// A pass with a warning.
@@ -393,7 +393,7 @@ choices! {
     }
 
     /// How a breaker is set.
-    enum BreakerMode {
+    enum BreakerMode or UnknownValue {
         /// It trips and resets by itself.
         Auto = "auto",
         /// It never trips and counts nothing.
@@ -403,7 +403,7 @@ choices! {
     }
 
     /// What to publish when no endpoint is alive.
-    enum OnAllDown {
+    enum OnAllDown or UnknownValue {
         /// Whatever is published stays.
         Hold = "hold",
         /// Go to the preferred endpoint once and stay there.
@@ -413,7 +413,7 @@ choices! {
     }
 
     /// Whether to return to a preferred tier.
-    enum FailbackMode {
+    enum FailbackMode or UnknownValue {
         /// When it has held long enough.
         Auto = "auto",
         /// Only when a person orders it.
@@ -423,13 +423,13 @@ choices! {
     }
 
     /// A kind of output.
-    enum OutputKind {
+    enum OutputKind or UnknownValue {
         /// A file of variables.
         EnvFile = "env_file",
     }
 
     /// How an env file is escaped.
-    enum Format {
+    enum Format or UnknownValue {
         /// For dotenv readers.
         Dotenv = "dotenv",
         /// For `docker run --env-file`.
@@ -443,13 +443,13 @@ choices! {
     }
 
     /// A kind of alert.
-    enum AlertKind {
+    enum AlertKind or UnknownValue {
         /// A JSON document by HTTP POST.
         Webhook = "webhook",
     }
 
     /// What probing costs, in a word.
-    enum CostWord {
+    enum CostWord or UnknownValue {
         /// Own network: probe often.
         Free = "free",
         /// A paid or rate-limited service: probe sparingly.

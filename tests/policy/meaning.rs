@@ -1,0 +1,272 @@
+//! What the keys mean: layers, defaults, interpolation, fingerprints.
+
+use std::time::Duration;
+
+use mcp_failover::core::rules::{EndpointRules, ServiceRules};
+use mcp_failover::policy::model::{Check, HttpCheck, Policy};
+
+use super::given::{Given, codes, compiled};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A policy of one service with two endpoints; `head` goes into the service, `tail` to the end.
+fn two(head: &str, tail: &str) -> String {
+    format!(
+        r#"version = 1
+[services.search]
+{head}
+[[services.search.endpoints]]
+name = "a"
+url  = "https://a.example.com/base"
+env  = {{ API_KEY = "${{KEY_A}}" }}
+[[services.search.endpoints]]
+name = "b"
+url  = "https://b.example.com"
+env  = {{ API_KEY = "${{KEY_B}}" }}
+[[outputs]]
+type = "env_file"
+path = "/run/mcp/failover.env"
+{tail}"#
+    )
+}
+
+fn keys() -> Given {
+    Given::default().var("KEY_A", "key-a").var("KEY_B", "key-b")
+}
+
+fn policy(text: &str) -> Policy {
+    compiled(text, &keys()).policy
+}
+
+fn rules(policy: &Policy) -> &ServiceRules {
+    &policy.rules.services["search"]
+}
+
+fn endpoint<'a>(policy: &'a Policy, name: &str) -> &'a EndpointRules {
+    rules(policy).endpoints.iter().find(|one| one.name.as_str() == name).unwrap()
+}
+
+fn http<'a>(policy: &'a Policy, name: &str) -> &'a HttpCheck {
+    match &policy.services["search"].endpoints[name].probe.check {
+        Check::Http(http) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_cost_of_probing_sets_the_pace() {
+    let metered = policy(&two("", ""));
+    let free = policy(&two("cost = \"free\"", ""));
+    let pace = |policy: &Policy| {
+        let cadence = rules(policy).probe.clone();
+        (cadence.interval, cadence.fast_interval, cadence.standby_interval, cadence.timeout)
+    };
+    assert_eq!(pace(&metered), (10 * SECOND, SECOND, 60 * SECOND, 5 * SECOND));
+    assert_eq!(pace(&free), (2 * SECOND, SECOND / 5, 10 * SECOND, 3 * SECOND));
+}
+
+#[test]
+fn the_breaker_follows_the_guide_unless_told_otherwise() {
+    let limits = rules(&policy(&two("", ""))).breaker.clone();
+    assert_eq!((limits.failure_threshold, limits.reset_timeout), (5, 60 * SECOND));
+    let limits = rules(&policy(&two("breaker = { failure_rate = 0.0 }", ""))).breaker.clone();
+    assert_eq!(limits.failure_rate_permille, 1001, "never");
+}
+
+#[test]
+fn a_service_overrides_its_preset_which_overrides_the_defaults() {
+    let text = two(
+        "preset = \"mcp\"\nprobe = { headers = { Mcp-Method = \"ping\" }, fall = 9 }",
+        "[defaults.probe]\nfall = 7\nrise = 7\nbody = \"ignored\"",
+    );
+    let policy = policy(&text);
+    let cadence = &rules(&policy).probe;
+    assert_eq!((cadence.fall, cadence.rise), (9, 7));
+    let http = http(&policy, "a");
+    let header = |name: &str| {
+        let found = http.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.expose().to_owned())
+    };
+    assert_eq!(header("Mcp-Method").as_deref(), Some("ping"), "the service's own");
+    assert_eq!(header("Content-Type").as_deref(), Some("application/json"), "the preset's");
+    assert!(http.body.as_ref().unwrap().expose().contains("server/discover"), "the preset's");
+}
+
+#[test]
+fn a_probe_of_another_type_takes_only_the_pace_of_its_preset() {
+    let policy = policy(&two("preset = \"mcp\"\nprobe = { type = \"tcp\" }", ""));
+    assert_eq!(policy.services["search"].endpoints["a"].probe.check.label(), "tcp");
+}
+
+#[test]
+fn a_given_interval_bends_the_defaults_beside_it() {
+    let cadence = rules(&policy(&two("probe = { interval = \"500ms\" }", ""))).probe.clone();
+    assert!(cadence.fast_interval <= cadence.interval);
+    let cadence = rules(&policy(&two("probe = { interval = \"10m\" }", ""))).probe.clone();
+    assert!(cadence.standby_interval >= cadence.interval);
+    assert!(cadence.down_interval_max >= cadence.down_interval);
+}
+
+#[test]
+fn the_place_in_the_file_is_the_tier_unless_priorities_are_given() {
+    let tiers = |text: &str| -> Vec<u32> {
+        rules(&policy(text)).endpoints.iter().map(|one| one.tier).collect()
+    };
+    assert_eq!(tiers(&two("", "")), [0, 1]);
+    let peers = two("", "").replace("name = \"a\"", "name = \"a\"\npriority = 0");
+    assert_eq!(tiers(&peers), [0, 0], "endpoints without one are preferred like the first");
+}
+
+#[test]
+fn the_path_of_the_probe_follows_that_of_the_address() {
+    let with = |url: &str, probe: &str| {
+        let text = two(&format!("probe = {{ {probe} }}"), "");
+        let policy = policy(&text.replace("https://a.example.com/base", url));
+        http(&policy, "a").path.expose().to_owned()
+    };
+    assert_eq!(with("https://a.example.com", ""), "/");
+    assert_eq!(with("https://a.example.com/base/", "path = \"/x\""), "/base/x");
+    assert_eq!(with("https://a.example.com/base?k=v", "path = \"/x?y=1\""), "/base/x?y=1&k=v");
+}
+
+#[test]
+fn an_endpoint_may_change_its_own_check() {
+    let text = two("probe = { path = \"/x\" }", "")
+        .replace("name = \"b\"", "name = \"b\"\nprobe = { path = \"/y\", port = 8443 }");
+    let policy = policy(&text);
+    assert_eq!(http(&policy, "a").path.expose(), "/base/x");
+    assert_eq!((http(&policy, "b").path.expose(), http(&policy, "b").target.port), ("/y", 8443));
+}
+
+#[test]
+fn interpolation_fills_in_variables_files_and_endpoints() {
+    let given = keys().with_file("/run/secrets/k", "from-file\n").var("EMPTY", "");
+    let headers = r#"probe = { headers = { X-A = "${endpoint.env.API_KEY}", X-B = "${file:/run/secrets/k}", X-C = "${EMPTY:-none}-${endpoint.name}", X-D = "$$5 $x" } }"#;
+    let policy = compiled(&two(headers, ""), &given).policy;
+    let values: Vec<_> =
+        http(&policy, "a").headers.iter().map(|(_, value)| value.expose()).collect();
+    assert_eq!(values, ["key-a", "from-file", "none-a", "$5 $x"]);
+    assert_eq!(policy.secret_files.len(), 1);
+}
+
+#[test]
+fn what_is_shown_of_an_address_holds_no_value() {
+    let text = two("probe = { type = \"tcp\" }", "")
+        .replace("https://a.example.com/base", "redis://user:${KEY_A}@a.example.com/0?x=${KEY_B}");
+    let policy = policy(&text);
+    let shown = policy.services["search"].endpoints["a"].url.clone();
+    assert_eq!(shown.as_deref(), Some("redis://a.example.com/0"));
+    assert!(!format!("{policy:?}").contains("key-a"));
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_tolerated() {
+    let text = format!("\u{feff}{}", two("", "").replace('\n', "\r\n"));
+    assert_eq!(codes(&text, &keys()), Vec::<&str>::new());
+    let wrong = text.replace("version = 1", "version = 1\r\ncolour = 1");
+    let found = mcp_failover::policy::compile(&super::given::source(&wrong), &keys()).unwrap_err();
+    let label = &found.0[0].labels[0];
+    assert_eq!((label.line, label.column), (2, 1));
+}
+
+#[test]
+fn columns_are_counted_in_characters() {
+    let text = two("", "").replace("name = \"a\"", "name = \"a\" # ä\nurls = 1");
+    let text = text.replace("[services.search]", "[services.search]\n\"é\" = 1");
+    let found = mcp_failover::policy::compile(&super::given::source(&text), &keys()).unwrap_err();
+    let places: Vec<_> =
+        found.0.iter().map(|one| (one.labels[0].line, one.labels[0].column)).collect();
+    assert_eq!(places, [(3, 1), (7, 1)]);
+}
+
+#[test]
+fn a_new_secret_is_a_new_policy_and_a_new_endpoint() {
+    let text = two("", "");
+    let before = policy(&text);
+    let after = compiled(&text, &keys().var("KEY_A", "rotated")).policy;
+    assert_eq!(before.digest, policy(&text).digest, "the same input gives the same digest");
+    assert_ne!(before.digest, after.digest);
+    assert_ne!(endpoint(&before, "a").identity, endpoint(&after, "a").identity);
+    assert_ne!(endpoint(&before, "a").credential, endpoint(&after, "a").credential);
+    assert_eq!(endpoint(&before, "a").host, endpoint(&after, "a").host);
+    assert_eq!(endpoint(&before, "b"), endpoint(&after, "b"));
+}
+
+#[test]
+fn a_new_pace_keeps_what_is_known_of_an_endpoint() {
+    let before = policy(&two("", ""));
+    let after = policy(&two("probe = { interval = \"20s\" }", ""));
+    assert_ne!(before.digest, after.digest);
+    assert_eq!(endpoint(&before, "a").identity, endpoint(&after, "a").identity);
+    let after = policy(&two("probe = { path = \"/other\" }", ""));
+    assert_ne!(endpoint(&before, "a").identity, endpoint(&after, "a").identity);
+}
+
+#[test]
+fn one_key_at_two_addresses_is_one_credential_and_one_account() {
+    let text = two("", "").replace("${KEY_B}", "${KEY_A}");
+    let policy = policy(&text);
+    let (a, b) = (endpoint(&policy, "a"), endpoint(&policy, "b"));
+    assert_eq!((a.credential, a.account), (b.credential, b.account));
+    assert_ne!(a.host, b.host);
+}
+
+#[test]
+fn endpoints_without_a_credential_are_told_apart_by_their_host() {
+    let text = two("", "").replace("env  = { API_KEY = \"${KEY_A}\" }", "");
+    let text = text.replace("env  = { API_KEY = \"${KEY_B}\" }", "");
+    let policy = policy(&text);
+    assert_ne!(endpoint(&policy, "a").credential, endpoint(&policy, "b").credential);
+}
+
+#[test]
+fn a_quota_counts_endpoints_of_one_account_together() {
+    let quota = "cost = { n = 70, per = \"10m\" }\nprobe = { interval = \"10s\", standby_interval = \"1m\" }";
+    assert_eq!(codes(&two(quota, ""), &keys()), Vec::<&str>::new(), "60 calls an account");
+    let shared = two(quota, "").replace("name = \"a\"", "name = \"a\"\naccount = \"x\"");
+    let shared = shared.replace("name = \"b\"", "name = \"b\"\naccount = \"x\"");
+    assert_eq!(codes(&shared, &keys()), Vec::<&str>::new(), "60 + 10 = 70 calls: just within");
+    assert_eq!(codes(&shared.replace("n = 70", "n = 69"), &keys()), ["MF0502"]);
+}
+
+#[test]
+fn a_variable_that_is_not_set_hides_no_other_error() {
+    let text = two("colour = 1\nstrategy = \"round_robin\"", "mode = 600");
+    let found = codes(&text, &Given::default());
+    assert_eq!(found, ["MF0201", "MF0604", "MF0301", "MF0301", "MF0203"]);
+}
+
+#[test]
+fn an_unreadable_value_is_not_called_missing_as_well() {
+    let text =
+        two("", "").replace("name = \"a\"", "name = 1").replace("path = \"", "path = 1 # \"");
+    assert_eq!(codes(&text, &keys()), ["MF0203", "MF0203"]);
+}
+
+#[test]
+fn five_thousand_endpoints_compile() {
+    let mut text = two("", "");
+    for n in 0..5000 {
+        text.push_str(&format!(
+            "[[services.search.endpoints]]\nname = \"e{n}\"\nurl = \"https://e{n}.example.com\"\nenv = {{ API_KEY = \"${{KEY_A}}\" }}\n"
+        ));
+    }
+    assert_eq!(rules(&policy(&text)).endpoints.len(), 5002);
+}
+
+#[test]
+fn a_diff_names_what_changed_and_nothing_else() {
+    use mcp_failover::policy::diff::PolicyDiff;
+    let before = policy(&two("", ""));
+    assert!(PolicyDiff::between(&before, &before).is_empty());
+    let text = two("", "mode = \"0640\"\n[admin]\nlisten = \"off\"")
+        .replace("name = \"b\"", "name = \"c\"")
+        .replace("/base", "/other");
+    let diff = PolicyDiff::between(&before, &policy(&text));
+    assert_eq!(diff.endpoints_added, ["search/c"]);
+    assert_eq!(diff.endpoints_removed, ["search/b"]);
+    assert_eq!(diff.endpoints_changed, ["search/a"]);
+    assert_eq!(diff.outputs_changed, ["env_file:/run/mcp/failover.env"]);
+    assert!(diff.admin && !diff.control && !diff.sidecar && diff.services_changed.is_empty());
+    assert_eq!(diff.summary()[0], "endpoints added: search/c");
+}
