@@ -51,6 +51,7 @@ pub async fn run(
         warned: BTreeSet::new(),
         written: None,
         failures: Retry::default(),
+        in_doubt: false,
     };
     worker.run(configs, &cancel).await;
     ended.cancel();
@@ -106,6 +107,8 @@ struct Worker {
     warned: BTreeSet<&'static str>,
     written: Option<Left>,
     failures: Retry,
+    /// Whether an attempt failed since: nobody knows how far it came.
+    in_doubt: bool,
 }
 
 impl Worker {
@@ -158,6 +161,7 @@ impl Worker {
             }
             Err(error) => {
                 let error = Arc::from(error.explain());
+                self.in_doubt = true;
                 self.reporter.say(config.revision, ReportKind::Failed { error }).await;
                 self.failures.next()
             }
@@ -189,7 +193,8 @@ impl Worker {
     ) {
         let change = published.change;
         self.failures = Retry::default();
-        let changed = change == Change::Variables;
+        // An attempt may have failed with the file already replaced: a hook too many is better.
+        let changed = change == Change::Variables || std::mem::take(&mut self.in_doubt);
         self.committed.send_modify(|committed| {
             let changes = committed.as_ref().map_or(0, |committed| committed.changes);
             *committed = Some(Committed {

@@ -1,0 +1,181 @@
+//! The writer is killed before every single system call of a switch.
+
+use std::path::Path;
+use std::process::{Command, Output as Finished};
+
+use mcp_failover::output::{Published, publish, render, verify};
+use mcp_failover::policy::model::EnvFile;
+
+use super::{
+    Running, again, assert_passed, config, env_file, found, inner, inner_dir, leftovers, may_mount,
+};
+use crate::common;
+
+/// What a switch asks the kernel for.
+const CALLS: [&str; 12] = [
+    "openat",
+    "write",
+    "pwrite64",
+    "fallocate",
+    "ftruncate",
+    "fchmod",
+    "fchown",
+    "fsync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlinkat",
+];
+/// strace counts by thread and kind of call. The thread that switches makes so many idle calls of
+/// the kinds that others make, too, that none of theirs has the number of one of the switch.
+const IDLE: usize = 300;
+/// More calls than a switch makes; only a broken test gets there.
+const TOO_MANY: usize = 100;
+
+fn file(dir: &Path) -> EnvFile {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let owner = (Some(user.as_raw()), Some(group.as_raw()));
+    EnvFile { owner, ..env_file(&dir.join("x.env")) }
+}
+
+/// What the kills left, counted: a run that never hit a moment proves nothing about it.
+#[derive(Debug, Default)]
+struct Seen {
+    absent: usize,
+    old: usize,
+    new: usize,
+    leftovers: usize,
+}
+
+/// Kills at the first call of each kind, at the second, and so on, until the switch gets through.
+fn kill_everywhere(existing: bool, wrapper: &[&str], test: &str) -> Seen {
+    let mut seen = Seen::default();
+    for call in CALLS {
+        let passed = (1..TOO_MANY).find(|&number| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = file(dir.path());
+            if existing {
+                publish(&file, &config(1, "primary")).unwrap();
+            }
+            let finished = killed_at(call, number, &|strace| {
+                again(&[wrapper, strace].concat(), test, dir.path())
+            });
+            let passed = finished.status.success();
+            if passed {
+                assert_passed(&finished);
+            } else {
+                look(&file, &mut seen);
+                seen.leftovers += leftovers(dir.path()).len();
+            }
+            recover(&file);
+            passed
+        });
+        assert!(passed.is_some(), "{call} without end: {seen:?}");
+    }
+    eprintln!("{seen:?}");
+    seen
+}
+
+/// Runs the switch with a kill at one call of it, if it makes so many.
+fn killed_at(call: &str, number: usize, run: &dyn Fn(&[&str]) -> Finished) -> Finished {
+    let when = if matches!(call, "openat" | "write") { IDLE + number } else { number };
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:signal=SIGKILL:when={when}");
+    run(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject])
+}
+
+/// The switch that is killed.
+fn switch() -> Published {
+    let dir = inner_dir();
+    let null = std::fs::File::create("/dev/null").unwrap();
+    let switch = || {
+        for _ in 0..IDLE {
+            assert!(std::fs::File::open(dir.join("nothing")).is_err());
+            assert_eq!(rustix::io::write(&null, b"x"), Ok(1));
+        }
+        publish(&file(&dir), &config(2, "backup")).unwrap()
+    };
+    std::thread::scope(|scope| scope.spawn(switch).join().unwrap())
+}
+
+fn look(file: &EnvFile, seen: &mut Seen) {
+    let wanted = |revision, endpoint| render(file, &config(revision, endpoint), None).unwrap();
+    let Ok(mut text) = std::fs::read(&file.path) else {
+        seen.absent += 1;
+        return;
+    };
+    assert!(verify(&text).unwrap().checksum_ok, "{}", String::from_utf8_lossy(&text));
+    text.truncate(text.trim_ascii_end().len() + 1);
+    if text == *wanted(1, "primary") {
+        seen.old += 1;
+    } else {
+        assert_eq!(text, *wanted(2, "backup"));
+        seen.new += 1;
+    }
+}
+
+/// The next start finishes the work and clears up.
+fn recover(file: &EnvFile) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut running = Running::start(file);
+        running.switch(config(2, "backup")).await;
+        running.stop().await;
+    });
+    let text = std::fs::read(&file.path).unwrap();
+    assert_eq!(text, *render(file, &config(2, "backup"), None).unwrap());
+    assert_eq!(leftovers(file.path.parent().unwrap()), Vec::<String>::new());
+}
+
+fn may_trace() -> bool {
+    let may = found("strace")
+        && Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "true"])
+            .status()
+            .is_ok_and(|status| status.success());
+    if !may {
+        common::skip("killing at a system call needs strace");
+    }
+    may
+}
+
+#[test]
+fn a_kill_at_any_system_call_leaves_the_old_or_the_new_file() {
+    if inner() {
+        assert!(!switch().in_place);
+        return;
+    }
+    if may_trace() {
+        let test = "output::crash::a_kill_at_any_system_call_leaves_the_old_or_the_new_file";
+        let seen = kill_everywhere(true, &[], test);
+        assert!(seen.absent == 0 && seen.old > 6 && seen.new > 1 && seen.leftovers > 4, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_system_call_leaves_no_file_or_the_whole() {
+    if inner() {
+        assert!(!switch().in_place);
+        return;
+    }
+    if may_trace() {
+        let test = "output::crash::a_kill_at_any_system_call_leaves_no_file_or_the_whole";
+        let seen = kill_everywhere(false, &[], test);
+        assert!(seen.old == 0 && seen.absent > 6 && seen.new > 1 && seen.leftovers > 4, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_system_call_leaves_a_whole_file_even_in_place() {
+    if inner() {
+        assert!(switch().in_place);
+        return;
+    }
+    if may_trace() && may_mount() {
+        let test = "output::crash::a_kill_at_any_system_call_leaves_a_whole_file_even_in_place";
+        let script = "f=$MCPF_INNER_DIR/x.env; mount --bind \"$f\" \"$f\"; exec \"$@\"";
+        let seen = kill_everywhere(true, &["unshare", "-m", "sh", "-euc", script, "sh"], test);
+        assert!(seen.absent == 0 && seen.old > 3 && seen.new > 1, "{seen:?}");
+        assert_eq!(seen.leftovers, 0, "nothing is written beside it");
+    }
+}
