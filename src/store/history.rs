@@ -5,8 +5,9 @@
 //! 1a2b3c4d 1763900000000 12 {"schema":1,"at":"2025-11-23T12:13:20.000Z",…}
 //! ```
 //! A line is its checksum, the time in milliseconds, the revision and the record. Lines make a
-//! damaged part harmless: the next line break is where reading goes on. What is too old or too
-//! much is forgotten at once and removed from the file when it is more than the rest.
+//! damaged part harmless: the next line break is where reading goes on. Only a history that was cut
+//! exactly between two lines cannot be told from a shorter one. What is too old or too much is
+//! forgotten at once, and removed from the file when it is more than the rest.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -190,52 +191,65 @@ impl Index {
 /// The history of a directory, open to be appended to.
 #[derive(Debug)]
 pub(super) struct History {
-    file: File,
+    file: Option<File>,
     index: Index,
     bounds: Bounds,
+    /// Whether the file holds the lines of the index and nothing else but forgotten ones.
+    sound: bool,
     /// Bytes after the end may be the rest of a line that could not be written.
     torn: bool,
 }
 
 impl History {
+    /// Damage is no error here, and neither is a disk too full to repair it: the first append
+    /// tries again.
     pub(super) fn open(
         dir: &Dir,
         bounds: Bounds,
         now_ms: u64,
         warnings: &mut Vec<SetAside>,
     ) -> Result<Self, StoreError> {
-        let path = dir.file(NAME);
-        let file = match find(&path, OFlags::RDWR)? {
-            Found::File(file) => file,
-            Found::Absent => return Self::create(dir, bounds),
-            Found::Strange(why) => {
-                warnings.push(dir.set_aside(NAME, now_ms, &why)?);
-                return Self::create(dir, bounds);
-            }
+        let mut history =
+            Self { file: None, index: Index::default(), bounds, sound: false, torn: false };
+        let strange = match find(&dir.file(NAME), OFlags::RDWR)? {
+            Found::Absent => None,
+            Found::Strange(why) => Some(why),
+            Found::File(file) => match Index::build(&file) {
+                Ok(index) => {
+                    history.adopt(dir, file, index, now_ms, warnings);
+                    None
+                }
+                Err(error) => Some(format!("cannot be read: {error}")),
+            },
         };
-        let index = match Index::build(&file) {
-            Ok(index) => index,
-            Err(error) => {
-                let why = format!("cannot be read: {error}");
-                warnings.push(dir.set_aside(NAME, now_ms, &why)?);
-                return Self::create(dir, bounds);
-            }
-        };
-        let complaint = index.complaint();
-        let mut history = Self { file, index, bounds, torn: false };
-        if let Some(why) = complaint {
-            warnings.push(dir.keep_aside(NAME, now_ms, &why)?);
-            history.rewrite(dir)?;
+        if let Some(why) = strange {
+            warnings.push(dir.set_aside(NAME, now_ms, &why)?);
+        }
+        if !history.sound {
+            drop(history.rewrite(dir));
         }
         history.index.trim(&history.bounds, now_ms);
         Ok(history)
     }
 
-    fn create(dir: &Dir, bounds: Bounds) -> Result<Self, StoreError> {
-        let head = head_line(NAME, &[]);
-        let file = dir.replace(NAME, head.as_bytes())?;
-        let index = Index { end: size(head.len()), ..Index::default() };
-        Ok(Self { file, index, bounds, torn: false })
+    fn adopt(
+        &mut self,
+        dir: &Dir,
+        file: File,
+        index: Index,
+        now_ms: u64,
+        warnings: &mut Vec<SetAside>,
+    ) {
+        let complaint = index.complaint();
+        self.sound = complaint.is_none();
+        self.file = Some(file);
+        self.index = index;
+        if let Some(why) = complaint {
+            warnings.push(dir.keep_aside(NAME, now_ms, &why).unwrap_or_else(|error| SetAside {
+                path: dir.file(NAME),
+                why: format!("{NAME} {why}, and it could not be set aside: {}", error.reason()),
+            }));
+        }
     }
 
     /// Greatest revision on any line there is.
@@ -257,7 +271,7 @@ impl History {
         if LINE < line.len() {
             return Err(StoreError::TooLarge { path, bytes: line.len(), limit: LINE });
         }
-        if !is_linked(&self.file) {
+        if !(self.sound && self.file.as_ref().is_some_and(is_linked)) {
             self.rewrite(dir)?;
         }
         self.write(line.as_bytes()).map_err(StoreError::io("append to", &path))?;
@@ -271,14 +285,16 @@ impl History {
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let end = self.index.end;
         if self.torn {
-            self.file.set_len(self.index.end)?;
+            file.set_len(end)?;
         }
         self.torn = true;
-        self.file.write_all_at(line, self.index.end)?;
-        self.file.sync_data()?;
-        self.torn = false;
-        Ok(())
+        let written = file.write_all_at(line, end).and_then(|()| file.sync_data());
+        // Half a line left behind would look like damage after a restart.
+        self.torn = written.is_err() && file.set_len(end).is_err();
+        written
     }
 
     /// Removes forgotten lines from the file once they are most of it. The record is safe by now,
@@ -296,11 +312,13 @@ impl History {
         let head = head_line(NAME, &[]);
         let mut end = size(head.len());
         let mut entries = VecDeque::with_capacity(self.index.entries.len());
+        let (old, lines) = (self.file.as_ref(), &self.index.entries);
         let file = dir.replace_with(NAME, |file| {
             let mut writer = BufWriter::new(file);
             writer.write_all(head.as_bytes())?;
-            for entry in &self.index.entries {
-                writer.write_all(&read_line(&self.file, entry)?)?;
+            for entry in lines {
+                let old = old.ok_or(io::ErrorKind::NotFound)?;
+                writer.write_all(&read_line(old, entry)?)?;
                 writer.write_all(b"\n")?;
                 let moved = Entry { start: end, ..*entry };
                 end = moved.end();
@@ -308,9 +326,9 @@ impl History {
             }
             writer.flush()
         })?;
-        self.file = file;
+        self.file = Some(file);
         self.index = Index { entries, revision: self.index.revision, end, ..Index::default() };
-        self.torn = false;
+        (self.sound, self.torn) = (true, false);
         Ok(())
     }
 
@@ -319,7 +337,8 @@ impl History {
         dir: &Dir,
         query: &HistoryQuery,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        let read = self.index.query(&self.file, query);
+        let Some(file) = &self.file else { return Ok(Vec::new()) };
+        let read = self.index.query(file, query);
         read.map_err(StoreError::io("read", &dir.file(NAME)))
     }
 }
@@ -358,3 +377,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
 fn size(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -32,8 +32,9 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty file names nobody; the lock itself falls with the descriptor.
+        // Closing is not enough: a child between fork and exec still has a copy of the descriptor.
         drop(self.0.set_len(0));
+        drop(flock(&self.0, FlockOperation::Unlock));
     }
 }
 

@@ -229,3 +229,7 @@ pub(super) fn examine(
     let bytes = read(file, limit).map_err(|why| (why, None))?;
     decode(kind, &bytes).map_err(|damage: Damage| (damage.why(), damage.head().cloned()))
 }
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

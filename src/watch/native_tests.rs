@@ -79,7 +79,7 @@ async fn each_replacement_of_the_directory_is_hinted_at_and_followed() {
     let mut hinted = Hinted::at(&path);
     for round in ["1", "2", "3"] {
         let next = dir.path().join(round);
-        fs::create_dir(&next).expect("a directory");
+        fs::create_dir_all(&next).expect("a directory");
         fs::write(next.join("p.toml"), round).expect("written");
         fs::rename(conf, dir.path().join(format!("old-{round}"))).expect("moved away");
         hinted.by(|| fs::rename(&next, conf).expect("moved in")).await;

@@ -64,7 +64,7 @@ fn other_bad_news_is_told_too() {
     let mut sight = PolicySight::new(path.clone());
     fs::remove_file(&path).expect("deleted");
     assert_eq!(news(sight.look(Look::Firm)), [SourceEvent::Missing]);
-    fs::create_dir(&path).expect("a directory");
+    fs::create_dir_all(&path).expect("a directory");
     assert!(matches!(news(sight.look(Look::Firm)).as_slice(), [SourceEvent::Unreadable(_)]));
     fs::remove_dir(&path).expect("removed");
     fs::write(&path, "two").expect("written");

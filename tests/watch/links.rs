@@ -9,7 +9,7 @@ use super::{Watched, folder, put, replace};
 /// As the kubelet does: a new directory, then one rename of the link to it.
 fn swap_config_map(volume: &Path, version: &str, text: &str) {
     let data = volume.join(format!("..2026_{version}"));
-    fs::create_dir(&data).expect("a version");
+    fs::create_dir_all(&data).expect("a version");
     put(&data.join("failover.toml"), text);
     symlink(data.file_name().expect("name"), volume.join("..data_tmp")).expect("link");
     let before = fs::read_link(volume.join("..data"));
@@ -67,7 +67,7 @@ async fn a_link_to_a_directory_on_the_way_may_be_repointed() {
     let root = tempfile::tempdir().expect("a folder");
     let at = |name: &str| root.path().join(name);
     for (release, text) in [("v1", "one"), ("v2", "two"), ("v3", "three")] {
-        fs::create_dir(at(release)).expect("a release");
+        fs::create_dir_all(at(release)).expect("a release");
         put(&at(release).join("failover.toml"), text);
     }
     symlink("v1", at("current")).expect("link");
@@ -83,11 +83,11 @@ async fn a_link_to_a_directory_on_the_way_may_be_repointed() {
 async fn the_parent_directory_may_be_replaced_every_time() {
     let root = tempfile::tempdir().expect("a folder");
     let at = |name: &str| root.path().join(name);
-    fs::create_dir(at("conf")).expect("a directory");
+    fs::create_dir_all(at("conf")).expect("a directory");
     put(&at("conf/failover.toml"), "one");
     let mut watched = Watched::holding(&at("conf/failover.toml"), "one").await;
     for text in ["two", "three", "four"] {
-        fs::create_dir(at("new")).expect("a directory");
+        fs::create_dir_all(at("new")).expect("a directory");
         put(&at("new/failover.toml"), text);
         fs::rename(at("conf"), at(&format!("before-{text}"))).expect("moved away");
         fs::rename(at("new"), at("conf")).expect("moved in");
