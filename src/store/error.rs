@@ -62,16 +62,6 @@ impl StoreError {
         }
     }
 
-    /// What is at the bottom of it.
-    pub(super) fn reason(&self) -> String {
-        match self {
-            Self::Io { source, .. } => source.to_string(),
-            Self::Locked { .. } | Self::Newer { .. } | Self::Encode(_) | Self::TooLarge { .. } => {
-                self.to_string()
-            }
-        }
-    }
-
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }

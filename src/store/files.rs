@@ -92,18 +92,19 @@ impl Dir {
     }
 
     /// Keeps a file under a second name, because its place is about to be taken by a better one.
-    pub(super) fn keep_aside(
-        &self,
-        name: &str,
-        now_ms: u64,
-        why: &str,
-    ) -> Result<SetAside, StoreError> {
+    /// What is better must not fail because of this.
+    pub(super) fn keep_aside(&self, name: &str, now_ms: u64, why: &str) -> SetAside {
         let (from, to) = (self.file(name), self.vacant(name, now_ms));
         // Some file systems have no second names.
         let kept = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
-        kept.map_err(StoreError::io("set aside", &from))?;
         self.prune();
-        Ok(SetAside { path: to, why: format!("{name} {why}") })
+        match kept {
+            Ok(()) => SetAside { path: to, why: format!("{name} {why}") },
+            Err(error) => {
+                let why = format!("{name} {why}, and it could not be set aside: {error}");
+                SetAside { path: from, why }
+            }
+        }
     }
 
     fn vacant(&self, name: &str, now_ms: u64) -> PathBuf {

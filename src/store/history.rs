@@ -211,45 +211,27 @@ impl History {
     ) -> Result<Self, StoreError> {
         let mut history =
             Self { file: None, index: Index::default(), bounds, sound: false, torn: false };
-        let strange = match find(&dir.file(NAME), OFlags::RDWR)? {
-            Found::Absent => None,
-            Found::Strange(why) => Some(why),
+        match find(&dir.file(NAME), OFlags::RDWR)? {
+            Found::Absent => {}
+            Found::Strange(why) => warnings.push(dir.set_aside(NAME, now_ms, &why)?),
             Found::File(file) => match Index::build(&file) {
                 Ok(index) => {
-                    history.adopt(dir, file, index, now_ms, warnings);
-                    None
+                    let complaint = index.complaint();
+                    history.sound = complaint.is_none();
+                    warnings.extend(complaint.map(|why| dir.keep_aside(NAME, now_ms, &why)));
+                    (history.file, history.index) = (Some(file), index);
                 }
-                Err(error) => Some(format!("cannot be read: {error}")),
+                Err(error) => {
+                    let why = format!("cannot be read: {error}");
+                    warnings.push(dir.set_aside(NAME, now_ms, &why)?);
+                }
             },
-        };
-        if let Some(why) = strange {
-            warnings.push(dir.set_aside(NAME, now_ms, &why)?);
         }
         if !history.sound {
             drop(history.rewrite(dir));
         }
         history.index.trim(&history.bounds, now_ms);
         Ok(history)
-    }
-
-    fn adopt(
-        &mut self,
-        dir: &Dir,
-        file: File,
-        index: Index,
-        now_ms: u64,
-        warnings: &mut Vec<SetAside>,
-    ) {
-        let complaint = index.complaint();
-        self.sound = complaint.is_none();
-        self.file = Some(file);
-        self.index = index;
-        if let Some(why) = complaint {
-            warnings.push(dir.keep_aside(NAME, now_ms, &why).unwrap_or_else(|error| SetAside {
-                path: dir.file(NAME),
-                why: format!("{NAME} {why}, and it could not be set aside: {}", error.reason()),
-            }));
-        }
     }
 
     /// Greatest revision on any line there is.

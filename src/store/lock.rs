@@ -1,9 +1,7 @@
 //! One sidecar a directory.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::store::error::StoreError;
 use crate::store::files::{Dir, own};
@@ -16,13 +14,13 @@ impl Lock {
     pub(super) fn take(dir: &Dir) -> Result<Self, StoreError> {
         let path = dir.file("lock");
         let mut file = own().open(&path).map_err(StoreError::io("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 let by = holder(&mut file);
                 return Err(StoreError::Locked { dir: dir.path().to_owned(), by });
             }
-            Err(errno) => return Err(StoreError::io("lock", &path)(errno.into())),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
         }
         // The name is a courtesy to whoever is refused: a full disk must not keep us from the lock.
         drop(sign(&mut file));
@@ -34,7 +32,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing is not enough: a child between fork and exec still has a copy of the descriptor.
         drop(self.0.set_len(0));
-        drop(flock(&self.0, FlockOperation::Unlock));
+        drop(self.0.unlock());
     }
 }
 

@@ -26,25 +26,6 @@ impl SystemLookup {
         Self::default()
     }
 
-    /// The value of an environment variable; `None` when unset or not UTF-8.
-    #[must_use]
-    pub fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
-    }
-
-    /// A secret file's text, as it is.
-    ///
-    /// # Errors
-    /// When it cannot be read, is larger than [`SECRET_LIMIT`] or is not UTF-8: why, without
-    /// anything of its content.
-    pub fn secret(&self, path: &Path) -> Result<String, String> {
-        let read = read_bytes(path, SECRET_LIMIT);
-        let known = read.as_ref().ok().map(|(bytes, _)| digest(bytes));
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), known);
-        let (bytes, _) = read.map_err(|error| error.explain())?;
-        text_of(path, &bytes).map(str::to_owned).map_err(|error| error.explain())
-    }
-
     /// Everything asked for so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -53,11 +34,17 @@ impl SystemLookup {
 }
 
 impl Lookup for SystemLookup {
+    /// As the trait says; one that is not UTF-8 counts as unset.
     fn var(&self, name: &str) -> Option<String> {
-        self.variable(name)
+        std::env::var(name).ok()
     }
 
+    /// As the trait says; at most [`SECRET_LIMIT`] bytes of a regular file, as they are.
     fn file(&self, path: &Path) -> Result<String, String> {
-        self.secret(path)
+        let read = read_bytes(path, SECRET_LIMIT);
+        let known = read.as_ref().ok().map(|(bytes, _)| digest(bytes));
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), known);
+        let (bytes, _) = read.map_err(|error| error.explain())?;
+        text_of(path, &bytes).map(str::to_owned).map_err(|error| error.explain())
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mcp_failover::policy::Lookup;
 use mcp_failover::watch::{SourceEvent, SystemLookup};
 
 use super::{Watched, folder, put, replace};
@@ -52,8 +53,8 @@ async fn a_secret_that_changed_before_it_was_watched_is_told() {
     let (secret, late) = (dir.path().join("secret"), dir.path().join("late"));
     put(&secret, "first");
     let lookup = SystemLookup::new();
-    assert_eq!(lookup.secret(&secret).as_deref(), Ok("first"));
-    assert!(lookup.secret(&late).is_err());
+    assert_eq!(lookup.file(&secret).as_deref(), Ok("first"));
+    assert!(lookup.file(&late).is_err());
     replace(&secret, "second");
     put(&late, "here now");
     let mut watched = Watched::holding(&path, "one").await;
@@ -70,9 +71,9 @@ fn a_lookup_reads_variables_and_files_as_they_are() {
     let secret = dir.path().join("secret");
     put(&secret, "line\n");
     let lookup = SystemLookup::new();
-    assert_eq!(lookup.secret(&secret).as_deref(), Ok("line\n"));
-    assert_eq!(lookup.variable("PATH"), std::env::var("PATH").ok());
-    assert_eq!(lookup.variable("MCPF_SURELY_UNSET"), None);
+    assert_eq!(lookup.file(&secret).as_deref(), Ok("line\n"));
+    assert_eq!(lookup.var("PATH"), std::env::var("PATH").ok());
+    assert_eq!(lookup.var("MCPF_SURELY_UNSET"), None);
 }
 
 #[test]
@@ -81,10 +82,10 @@ fn no_refusal_holds_anything_of_the_content() {
     let secret = dir.path().join("secret");
     let lookup = SystemLookup::new();
     put(&secret, &CANARY.repeat(10_000));
-    let large = lookup.secret(&secret).expect_err("too large");
+    let large = lookup.file(&secret).expect_err("too large");
     fs::write(&secret, [CANARY.as_bytes(), b"\xff"].concat()).expect("written");
-    let binary = lookup.secret(&secret).expect_err("no text");
-    let missing = lookup.secret(&dir.path().join("absent")).expect_err("absent");
+    let binary = lookup.file(&secret).expect_err("no text");
+    let missing = lookup.file(&dir.path().join("absent")).expect_err("absent");
     for why in [large, binary, missing, format!("{lookup:?}")] {
         assert!(!why.contains(CANARY), "{why}");
     }
