@@ -78,7 +78,11 @@ fn share(span: Duration, permille: u32) -> Duration {
     span.saturating_mul(permille) / 1000
 }
 
+/// Without jitter nothing is drawn, so that equal states stay equal.
 fn part(of: Duration, rng: &mut Rng) -> Duration {
+    if of.is_zero() {
+        return Duration::ZERO;
+    }
     let nanos = u64::try_from(of.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(rng.below(nanos.saturating_add(1)))
 }
