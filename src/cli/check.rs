@@ -23,7 +23,7 @@ use crate::watch::{ReadError, SystemLookup, read_once};
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// The policy to check.
-    #[arg(value_name = "FILE", conflicts_with = "policy")]
+    #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArgs,

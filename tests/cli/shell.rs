@@ -22,7 +22,7 @@ fn bash_completes_commands_and_options() {
     let complete = |words: &str, at: usize| {
         format!(
             "source <('{BINARY}' completions bash); COMP_WORDS=({words}); COMP_CWORD={at}; \
-             _mcp-failover mcp-failover \"${{COMP_WORDS[{at}]}}\" \"\"; \
+             _mcp__failover mcp-failover \"${{COMP_WORDS[{at}]}}\" \"\"; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         )
     };
@@ -89,7 +89,8 @@ fn output_that_cannot_be_written_is_a_failure() {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
         return common::skip("there is no /dev/full");
     };
-    let mut command = Place::new().command(["schema"]);
+    let place = Place::new();
+    let mut command = place.command(["schema"]);
     let ran = Ran::from(command.stdout(full).output().expect("the binary starts")).code(1);
     assert!(ran.err.starts_with("error: failed to write to standard output: "), "{}", ran.err);
 }

@@ -104,8 +104,8 @@ impl Narrator {
             return timeline.line(Tone::Good, "policy", "the file is valid again, and in force");
         };
         timeline.line(Tone::Bad, "policy", "your edit is not valid; the running policy stays")?;
-        timeline.more(first)?;
-        lines.try_for_each(|line| timeline.more(line))
+        timeline.aside(Tone::Plain, first)?;
+        lines.try_for_each(|line| timeline.aside(Tone::Plain, line))
     }
 
     /// Tells what changed in the env file, and gives the endpoint it names.
@@ -128,7 +128,7 @@ impl Narrator {
         let revision = self.env.get(REVISION).map_or("?", String::as_str);
         let what = if before.is_empty() { "written" } else { "rewritten in one step" };
         timeline.line(Tone::Accent, "env file", format!("{what}, revision {revision}"))?;
-        diff.into_iter().try_for_each(|line| timeline.more(format!("  {line}")))
+        diff.into_iter().try_for_each(|line| timeline.more(line))
     }
 
     /// The endpoint that the env file names.
@@ -155,9 +155,7 @@ pub(super) fn event(event: &Event, timeline: &mut Timeline) -> Result<(), Failur
             timeline.line(tone, "breaker", format!("{endpoint} {from} -> {to}{why}"))
         }
         Event::Switched(decision) => switched(decision, timeline),
-        Event::RulesReplaced { .. } => {
-            timeline.line(tone, "policy", format!("reloaded: {}", log::describe(event).sentence))
-        }
+        Event::RulesReplaced { .. } => timeline.line(tone, "policy", log::describe(event).sentence),
         other @ (Event::CriticalFailure { .. }
         | Event::Held { .. }
         | Event::AllDown { .. }
@@ -217,12 +215,13 @@ fn switched(decision: &Decision, timeline: &mut Timeline) -> Result<(), Failure>
     let tone = crate::cli::events::move_tone(decision.kind);
     let kind = terminal.paint(tone, decision.kind.label());
     let way = terminal.paint(Tone::Strong, arrow(decision.from.as_ref(), decision.to.as_ref()));
-    timeline.line(tone, "decision", format!("{kind} {way}: {}", decision.cause))?;
+    timeline.line(tone, "decision", format!("{kind} {way}"))?;
+    timeline.aside(Tone::Plain, &decision.cause)?;
     let evidence: Vec<String> = decision.evidence.iter().map(evidence).collect();
     if evidence.is_empty() {
         return Ok(());
     }
-    timeline.more(terminal.paint(Tone::Quiet, format!("  evidence: {}", evidence.join("; "))))
+    timeline.aside(Tone::Quiet, &format!("evidence: {}", evidence.join("; ")))
 }
 
 fn evidence(seen: &Evidence) -> String {
@@ -241,18 +240,15 @@ fn evidence(seen: &Evidence) -> String {
 /// The living line: where things stand.
 pub(super) fn standing(document: &StatusDocument) -> Vec<(Tone, String)> {
     let Some(service) = document.services.get(SERVICE) else { return Vec::new() };
-    let active = service.active.as_ref();
-    let mut parts = vec![(Tone::Quiet, "  now  ".to_owned())];
+    let mut parts = vec![(Tone::Quiet, "  now ".to_owned())];
     for (name, endpoint) in &service.endpoints {
-        let (mark, tone) =
-            if active == Some(name) { ("*", Tone::Strong) } else { (" ", Tone::Plain) };
-        let health = words(endpoint.health.label());
-        parts.push((tone, format!("{mark}{name} ")));
-        parts.push((health_tone(endpoint.health), health));
-        parts.push((Tone::Quiet, format!("/{}  ", words(endpoint.breaker.label()))));
+        let active = service.active.as_ref() == Some(name);
+        let (mark, tone) = if active { ('*', Tone::Strong) } else { (' ', Tone::Plain) };
+        parts.push((tone, format!(" {mark}{name} ")));
+        parts.push((health_tone(endpoint.health), words(endpoint.health.label())));
     }
     if let Some(left) = service.failback_at.as_deref().and_then(|at| time::until(at, time::now())) {
-        let text = format!(" back to primary in {:.1}s ", left.as_secs_f64());
+        let text = format!("   back to primary in {:.1}s", left.as_secs_f64());
         parts.push((Tone::Accent, text));
     }
     parts

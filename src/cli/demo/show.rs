@@ -89,13 +89,15 @@ impl<'a> Show<'a> {
         let terminal = self.timeline.terminal();
         let row = |label: &str, value: String, note: &str| {
             let value = terminal.paint(Tone::Accent, value);
-            format!("    {label:<10} {value}  {}", terminal.paint(Tone::Quiet, note))
+            let note = terminal.paint(Tone::Quiet, note);
+            format!("    {label:<10} {value}  {note}").trim_end().to_owned()
         };
         let stage = self.stage;
         let path = |path: PathBuf| path.display().to_string();
         let lines = [
             String::new(),
-            terminal.paint(Tone::Strong, "  One service, two upstreams, one sidecar."),
+            terminal
+                .paint(Tone::Strong, "  mcp-failover: one service, two upstreams, one sidecar."),
             String::new(),
             row("primary", format!("http://{}", stage.primary.address()), ""),
             row("secondary", format!("http://{}", stage.secondary.address()), ""),
@@ -170,7 +172,7 @@ impl<'a> Show<'a> {
         let mut parts = standing(document);
         if self.keys.is_some() {
             let auto = if self.script.auto() { "" } else { "  a auto" };
-            parts.push((Tone::Quiet, format!("  b break  h heal  s slow{auto}  q quit")));
+            parts.push((Tone::Quiet, format!("   b break  h heal  s slow{auto}  q quit")));
         }
         self.timeline.live(&parts)?;
         Ok(None)

@@ -10,6 +10,8 @@ use crate::cli::terminal::{Terminal, Tone};
 
 /// Width of the column that says what a line is about.
 const WHAT: usize = 9;
+/// Where the text of a line begins.
+const INDENT: usize = 8 + 2 + WHAT + 1;
 
 /// What has happened, in the order in which it was seen.
 #[derive(Debug)]
@@ -52,7 +54,18 @@ impl Timeline {
 
     /// Adds a line that goes on where the one before ended.
     pub(super) fn more(&mut self, text: impl Display) -> Result<(), Failure> {
-        self.plain(&format!("{:8}  {:WHAT$} {text}", "", ""))
+        self.plain(&format!("{:INDENT$}{text}", ""))
+    }
+
+    /// Adds text that goes on where the line before ended, over as many lines as it takes.
+    pub(super) fn aside(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
+        let columns = self.terminal.columns().unwrap_or(usize::MAX);
+        let room = columns.saturating_sub(INDENT + 1).max(20);
+        for line in wrap(text, room) {
+            let line = self.terminal.paint(tone, line);
+            self.more(line)?;
+        }
+        Ok(())
     }
 
     /// Replaces the line that lives, cut at the terminal's width; nothing where nobody watches.
@@ -78,5 +91,32 @@ impl Timeline {
     /// Takes the living line away for good.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
         self.live(&[])
+    }
+}
+
+/// Breaks a text between words so that no line is longer than `room`, if its words allow.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one incomprehensible", 7), ["one", "incomprehensible"]);
+        assert!(wrap("", 7).is_empty());
     }
 }
