@@ -76,7 +76,7 @@ fn respond(request: Request) -> Option<Response> {
             Ok(Answer::Explanation(serde_json::json!({ "service": service })))
         }
         Request::Explain { service } => Err(Refusal::UnknownService { service }.into()),
-        Request::Command { command } => command_response(command),
+        Request::Command { command } => command_response(&command),
         Request::History { query } => {
             Ok(Answer::History(fixture::history().into_iter().take(query.n).collect()))
         }
@@ -85,17 +85,13 @@ fn respond(request: Request) -> Option<Response> {
     })
 }
 
-fn command_response(command: Command) -> Response {
-    match command.order {
-        Order::Switch { force: false, .. } => {
-            let endpoint = EndpointName::new("primary");
-            Err(Refusal::TargetUnusable { endpoint, why: String::from("3 failures") }.into())
-        }
-        order => Ok(Answer::Receipt(Receipt {
-            revision: Revision::new(8),
-            message: format!("{order:?}"),
-        })),
+fn command_response(command: &Command) -> Response {
+    if matches!(command.order, Order::Switch { force: false, .. }) {
+        let endpoint = EndpointName::new("primary");
+        return Err(Refusal::TargetUnusable { endpoint, why: String::from("3 failures") }.into());
     }
+    let message = format!("{:?}", command.order);
+    Ok(Answer::Receipt(Receipt { revision: Revision::new(8), message }))
 }
 
 fn switch(force: bool) -> Request {

@@ -165,7 +165,6 @@ pub(crate) struct Surface {
     pub(crate) address: SocketAddr,
     pub(crate) hub: EventHub,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) status: Arc<ArcSwap<StatusDocument>>,
     pub(crate) cancel: CancellationToken,
     pub(crate) task: JoinHandle<()>,
 }
@@ -186,9 +185,8 @@ impl Surface {
         let address = listener.local_addr().expect("an address");
         let handle = metric::install().expect("metrics");
         let (hub, vitals) = (EventHub::new(), Arc::new(Vitals::new()));
-        let status = Arc::new(ArcSwap::from_pointee(document()));
         let state = AdminState {
-            status: Arc::clone(&status),
+            status: Arc::new(ArcSwap::from_pointee(document())),
             hub: hub.clone(),
             metrics: Arc::new(move || handle.render()),
             history: Arc::new(|query| {
@@ -207,7 +205,7 @@ impl Surface {
         };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(http::serve(listener, state, cancel.clone()));
-        Self { address, hub, vitals, status, cancel, task }
+        Self { address, hub, vitals, cancel, task }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -229,8 +227,9 @@ impl Surface {
 
     /// One request with these header lines, on a connection of its own.
     pub(crate) async fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Reply {
-        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        let request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+        let start = format!("{method} {target} HTTP/1.1\r\nconnection: close");
+        let lines: Vec<&str> = std::iter::once(&*start).chain(headers.iter().copied()).collect();
+        let request = format!("{}\r\n\r\n", lines.join("\r\n"));
         self.raw(request.as_bytes()).await
     }
 

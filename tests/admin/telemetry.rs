@@ -40,8 +40,8 @@ impl Capture {
 
 impl Write for Capture {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -206,7 +206,7 @@ fn a_removed_endpoint_is_gone_by_the_second_scrape_and_the_others_stay() {
     metric::forget_output("env");
     gone();
     let text = gone();
-    assert!(!text.contains(secondary) && !text.contains(r#"mcp_failover_output_revision{"#));
+    assert!(!text.contains(secondary) && !text.contains("mcp_failover_output_revision{"));
 }
 
 #[test]

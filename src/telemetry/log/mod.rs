@@ -88,10 +88,11 @@ pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
     Ok(guard)
 }
 
-/// A bare word is a level here; the library would take a misspelt one for the name of a target,
-/// and log nothing at all.
+/// A bare word is a level here: the library would take a misspelt one for the name of a target and
+/// log nothing at all, and nothing for `error`.
 fn targets(filter: &str) -> Result<Targets, LogError> {
-    let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let known = |part: &str| part.contains('=') || is_level(part.trim());
     let targets = filter.split(',').all(known).then(|| filter.parse().ok()).flatten();
     targets.ok_or_else(|| LogError::Filter(filter.to_owned()))
 }
