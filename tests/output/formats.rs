@@ -69,7 +69,7 @@ fn assert_read_back(format: EnvFormat, values: &[(String, String)], reader: Read
     let path = dir.path().join("values.env");
     let text = render(&file(&path, format), &config_with(values), None).unwrap();
     std::fs::write(&path, &*text).unwrap();
-    let Some(seen) = reader(&path) else { return };
+    let seen = reader(&path);
     for (name, value) in values {
         assert_eq!(seen.get(name), Some(value), "{name} in {format:?}");
     }
@@ -101,12 +101,16 @@ fn every_format_carries_what_deployments_have() {
 
 #[test]
 fn dotenv_is_read_back_by_python() {
-    assert_read_back(EnvFormat::Dotenv, &batch(EnvFormat::Dotenv), readers::python);
+    if readers::has_python() {
+        assert_read_back(EnvFormat::Dotenv, &batch(EnvFormat::Dotenv), readers::python);
+    }
 }
 
 #[test]
 fn dotenv_is_read_back_by_node() {
-    assert_read_back(EnvFormat::Dotenv, &batch(EnvFormat::Dotenv), readers::node);
+    if readers::has_node() {
+        assert_read_back(EnvFormat::Dotenv, &batch(EnvFormat::Dotenv), readers::node);
+    }
 }
 
 #[test]
@@ -118,7 +122,9 @@ fn shell_is_read_back_by_sh() {
 fn docker_is_read_back_by_its_client_and_its_rules() {
     let values = batch(EnvFormat::Docker);
     assert_read_back(EnvFormat::Docker, &values, readers::docker_rules);
-    assert_read_back(EnvFormat::Docker, &values, readers::docker);
+    if readers::has_docker() {
+        assert_read_back(EnvFormat::Docker, &values, readers::docker);
+    }
 }
 
 #[test]
@@ -130,6 +136,9 @@ fn systemd_is_read_back_by_its_rules() {
 /// that each is doubled for it, and leaves out what is empty.
 #[test]
 fn systemd_is_read_back_by_its_own_parser() {
+    if !readers::has_systemd() {
+        return;
+    }
     let values = batch(EnvFormat::Systemd);
     let values: Vec<_> = values.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let doubled: Vec<_> = values.iter().map(|(n, v)| (n.clone(), v.replace('$', "$$"))).collect();
@@ -137,7 +146,7 @@ fn systemd_is_read_back_by_its_own_parser() {
     let path = dir.path().join("values.env");
     let text = render(&file(&path, EnvFormat::Systemd), &config_with(&doubled), None).unwrap();
     std::fs::write(&path, &*text).unwrap();
-    let Some(seen) = readers::systemd_expanding(&path) else { return };
+    let seen = readers::systemd_expanding(&path);
     for (name, value) in &values {
         assert_eq!(seen.get(name), Some(value), "{name}");
     }

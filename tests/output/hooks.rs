@@ -31,9 +31,10 @@ async fn ran(running: &mut Running) -> OutputReport {
 }
 
 async fn hook_failed(running: &mut Running) -> String {
-    match running.until(|kind| matches!(kind, ReportKind::HookFailed { .. })).await.kind {
-        ReportKind::HookFailed { error, .. } => error.to_string(),
-        other => panic!("{other:?}"),
+    loop {
+        if let ReportKind::HookFailed { error, .. } = running.next().await.kind {
+            return error.to_string();
+        }
     }
 }
 
@@ -111,7 +112,9 @@ async fn a_signal_reaches_every_process_of_a_name() {
     let error = hook_failed(&mut running).await;
     assert!(error.contains("find a process named"), "{error}");
     let homes = [dir.path().join("one"), dir.path().join("two")];
-    homes.iter().for_each(|home| std::fs::create_dir_all(home).unwrap());
+    for home in &homes {
+        std::fs::create_dir_all(home).unwrap();
+    }
     let servers = homes.each_ref().map(|home| Server::start(&shell, home));
     ran(&mut running).await;
     // A retry between the two starts reaches one; the next change reaches both.

@@ -113,9 +113,10 @@ impl Running {
     }
 
     async fn failed(&mut self) -> String {
-        match self.until(|kind| matches!(kind, ReportKind::Failed { .. })).await.kind {
-            ReportKind::Failed { error } => error.to_string(),
-            other => panic!("{other:?}"),
+        loop {
+            if let ReportKind::Failed { error } = self.next().await.kind {
+                return error.to_string();
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use crate::common;
 
 pub(super) type Seen = BTreeMap<String, String>;
 
-/// A reader of a file; `None` when it is not installed.
-pub(super) type Reader = fn(&Path) -> Option<Seen>;
+/// Reads a file as the format's consumers do.
+pub(super) type Reader = fn(&Path) -> Seen;
 
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools")
@@ -25,55 +25,74 @@ fn stdout(command: &mut Command) -> Vec<u8> {
     finished.stdout
 }
 
-/// python-dotenv, as `load_dotenv` reads.
-pub(super) fn python(path: &Path) -> Option<Seen> {
+fn python_path() -> PathBuf {
     let own = tools().join("venv/bin/python");
-    let python = if own.is_file() { own } else { PathBuf::from("python3") };
-    let probe = Command::new(&python).args(["-c", "import dotenv"]).output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
+    if own.is_file() { own } else { PathBuf::from("python3") }
+}
+
+pub(super) fn has_python() -> bool {
+    let probe = Command::new(python_path()).args(["-c", "import dotenv"]).output();
+    let has = probe.is_ok_and(|probe| probe.status.success());
+    if !has {
         common::skip("python-dotenv is not installed");
-        return None;
     }
+    has
+}
+
+/// python-dotenv, as `load_dotenv` reads.
+pub(super) fn python(path: &Path) -> Seen {
     let code = "import sys, json, dotenv; print(json.dumps(dotenv.dotenv_values(sys.argv[1])))";
-    let json = stdout(Command::new(&python).args(["-c", code]).arg(path));
-    Some(serde_json::from_slice(&json).unwrap())
+    let json = stdout(Command::new(python_path()).args(["-c", code]).arg(path));
+    serde_json::from_slice(&json).unwrap()
+}
+
+fn node_modules() -> PathBuf {
+    let given = std::env::var_os("MCPF_NODE_MODULES").map(PathBuf::from);
+    given.unwrap_or_else(|| tools().join("node_modules"))
+}
+
+pub(super) fn has_node() -> bool {
+    let has = node_modules().join("dotenv").is_dir() && found("node");
+    if !has {
+        common::skip("node's dotenv is not installed");
+    }
+    has
 }
 
 /// node's dotenv.
-pub(super) fn node(path: &Path) -> Option<Seen> {
-    let own = || tools().join("node_modules").into_os_string();
-    let modules = std::env::var_os("MCPF_NODE_MODULES").unwrap_or_else(own);
-    let has = Path::new(&modules).join("dotenv").is_dir();
-    if !has || !found("node") {
-        common::skip("node's dotenv is not installed");
-        return None;
-    }
+pub(super) fn node(path: &Path) -> Seen {
     let code = "const { parse } = require('dotenv');\
                 console.log(JSON.stringify(parse(require('fs').readFileSync(process.argv[1]))))";
-    let json = stdout(Command::new("node").args(["-e", code]).arg(path).env("NODE_PATH", modules));
-    Some(serde_json::from_slice(&json).unwrap())
+    let mut node = Command::new("node");
+    let json = stdout(node.args(["-e", code]).arg(path).env("NODE_PATH", node_modules()));
+    serde_json::from_slice(&json).unwrap()
 }
 
 /// A POSIX shell that sources the file, and what a program started by it then sees.
-pub(super) fn sh(path: &Path) -> Option<Seen> {
+pub(super) fn sh(path: &Path) -> Seen {
     let mut command = Command::new("sh");
     command.args(["-euc", ". \"$1\"; exec env -0", "sh"]).arg(path);
-    let path = std::env::var_os("PATH").unwrap();
-    let text = String::from_utf8(stdout(command.env_clear().env("PATH", path))).unwrap();
+    let programs = std::env::var_os("PATH").unwrap();
+    let text = String::from_utf8(stdout(command.env_clear().env("PATH", programs))).unwrap();
     let lines = text.split_terminator('\0').map(|line| line.split_once('=').unwrap());
-    Some(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    lines.map(owned).collect()
 }
 
-pub(super) fn json(path: &Path) -> Option<Seen> {
-    Some(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+pub(super) fn json(path: &Path) -> Seen {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Without it the documented rules are checked alone, which is no reason to fail.
+pub(super) fn has_docker() -> bool {
+    let has = found("docker");
+    if !has {
+        eprintln!("docker's client is not installed: its documented rules are checked alone");
+    }
+    has
 }
 
 /// docker's own client: it reads the file and sends the result to a daemon, which is us.
-pub(super) fn docker(path: &Path) -> Option<Seen> {
-    if !found("docker") {
-        eprintln!("docker's client is not installed: its documented rules are checked alone");
-        return None;
-    }
+pub(super) fn docker(path: &Path) -> Seen {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
     let daemon = std::thread::spawn(move || docker_daemon(&listener));
@@ -82,8 +101,7 @@ pub(super) fn docker(path: &Path) -> Option<Seen> {
     client.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");
     stdout(&mut client);
     let lines = daemon.join().unwrap();
-    let pair = |line: &String| line.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
-    Some(lines.iter().filter_map(pair).collect())
+    lines.iter().filter_map(|line| line.split_once('=')).map(owned).collect()
 }
 
 /// Answers until a container is asked for, and tells with which environment.
@@ -127,33 +145,40 @@ fn docker_connection(mut stream: TcpStream) -> Option<Vec<String>> {
 }
 
 /// What docker documents: a line is blank, a comment, or a name and the raw rest of the line.
-pub(super) fn docker_rules(path: &Path) -> Option<Seen> {
+pub(super) fn docker_rules(path: &Path) -> Seen {
     let text = std::fs::read_to_string(path).unwrap();
     let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).trim_start());
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Some(lines.map(|line| line.split_once('=').unwrap()).map(owned).collect())
+    lines.map(|line| line.split_once('=').unwrap()).map(owned).collect()
 }
 
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// systemd itself, where it runs: a unit's `EnvironmentFile=`; else the same parser of systemd's
-/// in the program that reads `environment.d`, which expands `$` afterwards.
-pub(super) fn systemd_expanding(path: &Path) -> Option<Seen> {
-    let program = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
-    if !Path::new(program).is_file() {
-        eprintln!("systemd is not installed: its documented rules are checked alone");
-        return None;
+const SYSTEMD: &str =
+    "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
+
+/// Without it the rules are checked alone, which is no reason to fail.
+pub(super) fn has_systemd() -> bool {
+    let has = Path::new(SYSTEMD).is_file();
+    if !has {
+        eprintln!("systemd is not installed: its rules are checked alone");
     }
+    has
+}
+
+/// systemd's own parser of `EnvironmentFile=`, in a program that needs no running systemd. Unlike
+/// that it expands `$` afterwards.
+pub(super) fn systemd_expanding(path: &Path) -> Seen {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("environment.d");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::copy(path, dir.join("a.conf")).unwrap();
-    let mut command = Command::new(program);
+    let mut command = Command::new(SYSTEMD);
     let printed = stdout(command.env_clear().env("XDG_CONFIG_HOME", home.path()));
     let printed = String::from_utf8(printed).unwrap();
-    Some(printed.lines().map(|line| line.split_once('=').unwrap()).map(unquoted).collect())
+    printed.lines().map(|line| line.split_once('=').unwrap()).map(unquoted).collect()
 }
 
 /// Undoes the quoting that systemd prints with.
@@ -175,21 +200,23 @@ fn unquoted((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), text)
 }
 
+/// Where systemd's reader stands.
+#[derive(Clone, Copy)]
+enum At {
+    PreKey,
+    Key,
+    PreValue,
+    Value,
+    ValueEscape,
+    Single,
+    Double,
+    DoubleEscape,
+    Comment,
+    CommentEscape,
+}
+
 /// systemd's rules, state by state, as its source has them.
-pub(super) fn systemd_rules(path: &Path) -> Option<Seen> {
-    #[derive(Clone, Copy)]
-    enum At {
-        PreKey,
-        Key,
-        PreValue,
-        Value,
-        ValueEscape,
-        Single,
-        Double,
-        DoubleEscape,
-        Comment,
-        CommentEscape,
-    }
+pub(super) fn systemd_rules(path: &Path) -> Seen {
     let text = std::fs::read_to_string(path).unwrap();
     let (mut seen, mut at) = (Seen::new(), At::PreKey);
     let (mut key, mut value, mut blanks) = (String::new(), String::new(), 0);
@@ -203,8 +230,8 @@ pub(super) fn systemd_rules(path: &Path) -> Option<Seen> {
                 blanks = 0;
                 At::Key
             }
-            (At::Key, '\n') => At::PreKey,
-            (At::Key, '=') => At::PreValue,
+            (At::Key | At::Comment, '\n') => At::PreKey,
+            (At::Key, '=') | (At::Single, '\'') | (At::Double, '"') => At::PreValue,
             (At::Key, c) => {
                 key.push(c);
                 At::Key
@@ -229,7 +256,6 @@ pub(super) fn systemd_rules(path: &Path) -> Option<Seen> {
                 value.extend(Some(c).filter(|&c| c != '\n'));
                 At::Value
             }
-            (At::Single, '\'') | (At::Double, '"') => At::PreValue,
             (At::Double, '\\') => At::DoubleEscape,
             (At::Single | At::Double, c) => {
                 value.push(c);
@@ -244,9 +270,8 @@ pub(super) fn systemd_rules(path: &Path) -> Option<Seen> {
                 At::Double
             }
             (At::Comment, '\\') => At::CommentEscape,
-            (At::Comment, '\n') => At::PreKey,
             (At::Comment | At::CommentEscape, _) => At::Comment,
         };
     }
-    Some(seen)
+    seen
 }
