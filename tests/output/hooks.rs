@@ -44,7 +44,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
         if holds() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10)); // poll
     }
     panic!("waited in vain for {what}");
 }
