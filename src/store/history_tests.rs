@@ -1,3 +1,5 @@
+//! What is kept, what is forgotten, and when the file shrinks.
+
 use std::fs;
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Which slot comes next, and how far the revision leaps when one is lost.
+
 use std::fs;
 
 use tempfile::TempDir;

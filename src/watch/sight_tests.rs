@@ -1,3 +1,5 @@
+//! When news is told, held back, or told no more.
+
 use std::fs;
 
 use tempfile::TempDir;
