@@ -1,5 +1,7 @@
 //! How long a policy takes to compile: the part of a reload that grows with its size.
 
+#![expect(clippy::expect_used, reason = "a benchmark of a policy that does not compile is void")]
+
 use std::fmt::Write;
 use std::path::Path;
 

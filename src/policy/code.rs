@@ -142,8 +142,9 @@ codes! {
              header it would start a new header, in an env file a new variable. If it comes from a\n\
              variable, look for a stray line break at its end.";
         FormatCannotCarry = "MF0308", "a value that the output's format cannot carry",
-            "The value has several lines, but the output's format ends a value at the end of the\n\
-             line (`docker` does). Use another format, or encode the value.";
+            "The format's own reader would not get the value back as it is: `docker` ends a value at\n\
+             the end of the line, dotenv readers expand `${…}` even between quotes. Use another\n\
+             format (`json` carries everything), or encode the value.";
         BadUrl = "MF0401", "not a usable address",
             "An address is `scheme://host[:port][/path]`. IPv6 addresses stand in brackets.\n\
              International names are written in their ASCII form (`xn--…`).";

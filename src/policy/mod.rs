@@ -19,6 +19,7 @@ mod compile;
 pub mod diagnostic;
 pub mod diff;
 pub mod duration;
+pub mod escape;
 mod interpolate;
 mod mask;
 pub mod model;

@@ -13,7 +13,7 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    pub(crate) fn var(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_var(mut self, name: &str, value: &str) -> Self {
         self.vars.insert(name.to_owned(), value.to_owned());
         self
     }

@@ -3,6 +3,7 @@
 //! `MCPF_BLESS=1` writes the texts anew. A policy may begin with instructions to the test:
 //! `#= var NAME=value`, `#= file PATH=content`, `#= pad` (grow beyond the limit), `#= services N`.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,14 +31,14 @@ fn policies() -> Vec<(String, String)> {
 
 /// Carries out the instructions at the head of a policy.
 fn prepare(text: &str) -> (String, Given) {
-    let mut given = Given::default().var("TOKEN_A", "token-a");
+    let mut given = Given::default().with_var("TOKEN_A", "token-a");
     let mut text = text.to_owned();
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for line in lines.iter().filter_map(|line| line.strip_prefix("#= ")) {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("var", rest) => {
                 let (name, value) = rest.split_once('=').unwrap();
-                given = given.var(name, &value.replace("\\n", "\n"));
+                given = given.with_var(name, &value.replace("\\n", "\n"));
             }
             ("file", rest) => {
                 let (path, content) = rest.split_once('=').unwrap();
@@ -47,9 +48,11 @@ fn prepare(text: &str) -> (String, Given) {
             ("services", count) => {
                 for n in 0..count.parse().unwrap() {
                     for name in ["a", "b"] {
-                        text.push_str(&format!(
+                        write!(
+                            text,
                             "[[services.s{n}.endpoints]]\nname = \"{name}\"\nurl = \"https://{name}.example.com\"\n"
-                        ));
+                        )
+                        .unwrap();
                     }
                 }
             }

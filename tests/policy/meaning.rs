@@ -1,5 +1,6 @@
 //! What the keys mean: layers, defaults, interpolation, fingerprints.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use mcp_failover::core::rules::{EndpointRules, ServiceRules};
@@ -31,7 +32,7 @@ path = "/run/mcp/failover.env"
 }
 
 fn keys() -> Given {
-    Given::default().var("KEY_A", "key-a").var("KEY_B", "key-b")
+    Given::default().with_var("KEY_A", "key-a").with_var("KEY_B", "key-b")
 }
 
 fn policy(text: &str) -> Policy {
@@ -47,10 +48,9 @@ fn endpoint<'a>(policy: &'a Policy, name: &str) -> &'a EndpointRules {
 }
 
 fn http<'a>(policy: &'a Policy, name: &str) -> &'a HttpCheck {
-    match &policy.services["search"].endpoints[name].probe.check {
-        Check::Http(http) => http,
-        other => panic!("{other:?}"),
-    }
+    let check = &policy.services["search"].endpoints[name].probe.check;
+    let Check::Http(http) = check else { panic!("not an http probe: {check:?}") };
+    http
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn an_endpoint_may_change_its_own_check() {
 
 #[test]
 fn interpolation_fills_in_variables_files_and_endpoints() {
-    let given = keys().with_file("/run/secrets/k", "from-file\n").var("EMPTY", "");
+    let given = keys().with_file("/run/secrets/k", "from-file\n").with_var("EMPTY", "");
     let headers = r#"probe = { headers = { X-A = "${endpoint.env.API_KEY}", X-B = "${file:/run/secrets/k}", X-C = "${EMPTY:-none}-${endpoint.name}", X-D = "$$5 $x" } }"#;
     let policy = compiled(&two(headers, ""), &given).policy;
     let values: Vec<_> =
@@ -183,7 +183,7 @@ fn columns_are_counted_in_characters() {
 fn a_new_secret_is_a_new_policy_and_a_new_endpoint() {
     let text = two("", "");
     let before = policy(&text);
-    let after = compiled(&text, &keys().var("KEY_A", "rotated")).policy;
+    let after = compiled(&text, &keys().with_var("KEY_A", "rotated")).policy;
     assert_eq!(before.digest, policy(&text).digest, "the same input gives the same digest");
     assert_ne!(before.digest, after.digest);
     assert_ne!(endpoint(&before, "a").identity, endpoint(&after, "a").identity);
@@ -244,12 +244,23 @@ fn an_unreadable_value_is_not_called_missing_as_well() {
 }
 
 #[test]
+fn keys_of_tls_are_refused_where_there_is_no_tls() {
+    let text = two("probe = { server_name = \"x.example.com\" }", "");
+    assert_eq!(codes(&text, &keys()), Vec::<&str>::new());
+    let mixed = text.replace("https://b", "http://b");
+    assert_eq!(codes(&mixed, &keys()), Vec::<&str>::new());
+    assert_eq!(codes(&mixed.replace("https://a", "http://a"), &keys()), ["MF0209"]);
+}
+
+#[test]
 fn five_thousand_endpoints_compile() {
     let mut text = two("", "");
     for n in 0..5000 {
-        text.push_str(&format!(
+        write!(
+            text,
             "[[services.search.endpoints]]\nname = \"e{n}\"\nurl = \"https://e{n}.example.com\"\nenv = {{ API_KEY = \"${{KEY_A}}\" }}\n"
-        ));
+        )
+        .unwrap();
     }
     assert_eq!(rules(&policy(&text)).endpoints.len(), 5002);
 }

@@ -22,8 +22,9 @@ fn canaries(shape: u8) -> Given {
         2 => format!("gopher://{CANARY}:x@y z"),
         _ => CANARY.to_owned(),
     };
-    let given = names.names().fold(Given::default(), |given, name| given.var(name, &wrap(name)));
-    given.var("HOSTNAME", &wrap("h")).with_file("/run/secrets/x", &format!("{}\n", wrap("f")))
+    let given =
+        names.names().fold(Given::default(), |given, name| given.with_var(name, &wrap(name)));
+    given.with_var("HOSTNAME", &wrap("h")).with_file("/run/secrets/x", &format!("{}\n", wrap("f")))
 }
 
 /// One random edit of a text.
@@ -215,7 +216,7 @@ proptest! {
         shapes in prop::collection::vec(shape(), 1..6),
         others in prop::collection::vec(shape(), 1..6),
     ) {
-        let given = Given::default().var("KEY", "k");
+        let given = Given::default().with_var("KEY", "k");
         let policy = compiled(&write(&shapes), &given).policy;
         let again = compiled(&write(&shapes), &given).policy;
         prop_assert_eq!(policy.digest, again.digest);

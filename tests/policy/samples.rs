@@ -20,7 +20,7 @@ pub(crate) fn example() -> Given {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     lines.fold(Given::default(), |given, line| {
         let (name, value) = line.split_once('=').unwrap();
-        given.var(name, value)
+        given.with_var(name, value)
     })
 }
 

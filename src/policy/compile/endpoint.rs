@@ -14,6 +14,7 @@ use crate::policy::interpolate::{self, Control, Scope, Value};
 use crate::policy::mask;
 use crate::policy::model::{Check, Endpoint};
 use crate::policy::raw::{Ctx, Map, Over, Probe, Span, Text};
+use crate::policy::secret::Secret;
 use crate::policy::url::{self, Address, UrlError};
 
 /// What endpoints of one service have in common.
@@ -31,8 +32,8 @@ pub(super) struct Built {
     pub(super) span: Span,
     /// Fingerprint of address and variables alone.
     pub(super) same: u64,
-    /// Each variable with its place, and whether its value has several lines.
-    pub(super) variables: Vec<(String, Span, bool)>,
+    /// Each variable with its place, and its value unless that could not be told.
+    pub(super) variables: Vec<(String, Span, Option<Secret>)>,
 }
 
 impl Built {
@@ -131,11 +132,13 @@ fn command(endpoint: &Endpoint) -> &[u8] {
     }
 }
 
-fn variables(raw: Option<&Map<Text>>, env: &BTreeMap<String, Value>) -> Vec<(String, Span, bool)> {
+fn variables(
+    raw: Option<&Map<Text>>,
+    env: &BTreeMap<String, Value>,
+) -> Vec<(String, Span, Option<Secret>)> {
+    let value = |name: &str| env.get(name).map(|value| value.text.clone());
     let entries = raw.iter().flat_map(|map| &map.0);
-    let many =
-        |name: &str| env.get(name).is_some_and(|value| value.expose().contains(['\n', '\r']));
-    entries.map(|(name, (span, _))| (name.clone(), *span, many(name))).collect()
+    entries.map(|(name, (span, _))| (name.clone(), *span, value(name))).collect()
 }
 
 /// Expands and checks what an endpoint publishes.

@@ -8,8 +8,10 @@ use crate::core::id::ServiceName;
 use crate::policy::code::Code;
 use crate::policy::compile::check;
 use crate::policy::compile::service::Built;
+use crate::policy::escape;
 use crate::policy::model::{EnvFile, EnvFormat, EnvMode, Hook, HookRun, Output};
 use crate::policy::raw::{self, Ctx, Format, List, OnChange, Span, Text, nearest};
+use crate::policy::secret::Secret;
 
 /// Signals by name, with their numbers on Linux.
 const SIGNALS: [(&str, i32); 9] = [
@@ -188,19 +190,29 @@ fn contents(file: &EnvFile, raw: &raw::Output, services: &[Built], ctx: &mut Ctx
         |one: &&Built| file.services.is_empty() || file.services.contains(&one.rules.name);
     for one in services.iter().filter(written) {
         let service = one.rules.name.as_str();
-        let status = status_variable(service);
-        let status = std::iter::once((&status, &one.span));
-        for (name, span) in one.variables.iter().chain(status) {
-            if let Some((first, at)) = writers.insert(name.clone(), (service, *span)) {
+        let status = (status_variable(service), one.span);
+        let places =
+            one.variables.iter().filter_map(|(name, at)| Some((name.clone(), at.first()?.0)));
+        for (name, span) in places.chain([status]) {
+            if let Some((first, at)) = writers.insert(name.clone(), (service, span)) {
                 let message = format!("`{name}` is written by `{first}` and by `{service}`");
                 let help = "rename one, or write the services to different files with `services`";
-                ctx.error(Code::DuplicateVariable, *span, message, help);
+                ctx.error(Code::DuplicateVariable, span, message, help);
                 ctx.reporter.also(at, "also here");
             }
         }
-        if file.format == EnvFormat::Docker {
-            for (name, span) in &one.many_lines {
-                let message = format!("`{name}` has several lines, which the format cannot carry");
+        carried(file.format, one, raw, ctx);
+    }
+}
+
+/// Every value comes back unchanged from the format's own reader.
+fn carried(format: EnvFormat, service: &Built, raw: &raw::Output, ctx: &mut Ctx<'_>) {
+    for (name, values) in &service.variables {
+        for (span, value) in values {
+            let value = value.as_ref().map(Secret::expose).unwrap_or_default();
+            if let Err(why) = escape::line(format, name, value) {
+                let message =
+                    format!("`{name}` {why}: `{}` cannot carry it", escape::label(format));
                 ctx.error(Code::FormatCannotCarry, *span, message, "choose another `format`");
                 ctx.reporter.also(raw.at.of("format"), "written here");
             }

@@ -9,9 +9,10 @@ use crate::policy::code::Code;
 use crate::policy::compile::endpoint::{self, Context};
 use crate::policy::compile::quota::Load;
 use crate::policy::compile::{cadence, check};
-use crate::policy::model::Service;
+use crate::policy::model::{Check, Service};
 use crate::policy::preset::{self, Preset};
 use crate::policy::raw::{self, Cost, Ctx, Defaults, Map, Over, PresetName, Probe, Span};
+use crate::policy::secret::Secret;
 
 /// A service, and what the later checks need to know of it.
 pub(super) struct Built {
@@ -19,10 +20,8 @@ pub(super) struct Built {
     pub(super) rules: Arc<ServiceRules>,
     /// Where its table stands.
     pub(super) span: Span,
-    /// The variables it publishes, each with one of its places.
-    pub(super) variables: BTreeMap<String, Span>,
-    /// Variables whose value has several lines.
-    pub(super) many_lines: BTreeMap<String, Span>,
+    /// The variables it publishes: their places and values, one an endpoint.
+    pub(super) variables: BTreeMap<String, Vec<(Span, Option<Secret>)>>,
     /// What its probes cost.
     pub(super) loads: Vec<Load>,
 }
@@ -168,13 +167,11 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
         load.accounts = endpoints.iter().map(|one| one.rules.account).collect();
     }
     compare(&endpoints, ctx);
-    let publish = |many: bool| {
-        let all = endpoints.iter().flat_map(|one| &one.variables);
-        all.filter(move |(_, _, lines)| *lines || !many)
-            .map(|(name, at, _)| (name.clone(), *at))
-            .collect()
-    };
-    let (variables, many_lines) = (publish(false), publish(true));
+    needs_tls(layers.own.probe.as_ref(), &endpoints, ctx);
+    let mut variables: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (name, span, value) in endpoints.iter().flat_map(|one| &one.variables) {
+        variables.entry(name.clone()).or_default().push((*span, value.clone()));
+    }
     let name = ServiceName::new(name);
     let rules = ServiceRules {
         name: name.clone(),
@@ -191,7 +188,7 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
         preset: layers.preset.map(|preset| preset.name.to_owned()),
         endpoints: endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).collect(),
     };
-    Some(Built { service, rules: Arc::new(rules), span, variables, many_lines, loads })
+    Some(Built { service, rules: Arc::new(rules), span, variables, loads })
 }
 
 fn strategy(own: &raw::Service, ctx: &mut Ctx<'_>) -> Strategy {
@@ -260,6 +257,23 @@ fn compare(endpoints: &[endpoint::Built], ctx: &mut Ctx<'_>) {
             let message = format!("this endpoint does not publish {}", missing.join(", "));
             let help = "another endpoint of the service does: a move would make it disappear";
             ctx.error(Code::UnevenVariables, one.span, message, help);
+        }
+    }
+}
+
+/// Refuses keys that say how TLS is verified when no endpoint uses it.
+fn needs_tls(own: Option<&Probe>, endpoints: &[endpoint::Built], ctx: &mut Ctx<'_>) {
+    let plain = |one: &endpoint::Built| match &one.endpoint.probe.check {
+        Check::Http(http) => http.tls.is_none(),
+        Check::Tcp(_) | Check::Tls(_) | Check::Exec(_) => false,
+    };
+    if !endpoints.iter().all(plain) {
+        return;
+    }
+    for (key, span) in own.iter().flat_map(|probe| &probe.at.keys) {
+        if matches!(*key, "server_name" | "ca_file" | "expiry_warning") {
+            let message = format!("`{key}` means nothing without TLS");
+            ctx.error(Code::NotApplicable, *span, message, "no address of the service is https");
         }
     }
 }

@@ -10,7 +10,7 @@ mod samples;
 
 use given::{Given, compiled, source};
 
-const DESIGN: &str = r##"version = 1
+const DESIGN: &str = r#"version = 1
 [sidecar]
 name = "${HOSTNAME:-local}"
 state_dir = "/var/lib/mcp-failover"
@@ -55,14 +55,14 @@ path = "/run/mcp/failover.env"
 format = "dotenv"
 mode = "0600"
 on_change = { signal = "SIGHUP", pid_file = "/run/mcp/server.pid" }
-"##;
+"#;
 
 #[test]
 fn the_sample_of_the_readme_compiles() {
     let given = Given::default()
-        .var("PINECONE_HOST", "one.example.com")
-        .var("PINECONE_BACKUP_HOST", "https://two.example.com")
-        .var("PINECONE_BACKUP_API_KEY", "key-two")
+        .with_var("PINECONE_HOST", "one.example.com")
+        .with_var("PINECONE_BACKUP_HOST", "https://two.example.com")
+        .with_var("PINECONE_BACKUP_API_KEY", "key-two")
         .with_file("/run/secrets/pinecone", "key-one\n");
     let found = compiled(DESIGN, &given);
     assert_eq!(found.warnings, []);
