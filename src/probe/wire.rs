@@ -130,3 +130,63 @@ impl AsyncWrite for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A wire to a peer that has said this already.
+    async fn wire_with(unasked: &[u8]) -> (Wire, Arc<Meter>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(unasked).await.unwrap();
+        stream.readable().await.unwrap();
+        let meter = Arc::new(Meter::default());
+        (Wire::plain(stream, Arc::clone(&meter)), meter, peer)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_before_something_is_said() {
+        let (mut wire, meter, _peer) = wire_with(b"unasked").await;
+        let mut buffer = [0; 16];
+        tokio::select! {
+            biased;
+            read = wire.read(&mut buffer) => panic!("read {read:?} before speaking"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(meter.first_byte(), None);
+        wire.write_all(b"hello").await.unwrap();
+        assert_eq!(wire.read(&mut buffer).await.unwrap(), 7);
+        assert!(meter.first_byte().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_is_woken_by_the_first_word() {
+        let (wire, _meter, _peer) = wire_with(b"unasked").await;
+        let (mut reader, mut writer) = tokio::io::split(wire);
+        let reading = tokio::spawn(async move { reader.read(&mut [0; 16]).await });
+        tokio::task::yield_now().await;
+        writer.write_all(b"hello").await.unwrap();
+        assert_eq!(reading.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn reading_stops_at_the_limit() {
+        let (mut wire, meter, mut peer) = wire_with(b"x").await;
+        wire.write_all(b"hello").await.unwrap();
+        let flood = tokio::spawn(async move { while peer.write_all(&[0; 4096]).await.is_ok() {} });
+        let mut buffer = vec![0; 4096];
+        let mut total = 0;
+        while let Ok(count) = wire.read(&mut buffer).await {
+            total += count;
+        }
+        assert!(meter.exhausted());
+        assert!((READ_MAX..READ_MAX + buffer.len()).contains(&total), "{total} bytes");
+        drop(wire);
+        flood.await.unwrap();
+    }
+}
