@@ -86,7 +86,7 @@ fn show<F: Future<Output = bool>>(
         .map(|_| {
             let before = cpu_time();
             run(SAMPLE);
-            (cpu_time() - before) / SAMPLE
+            cpu_time().saturating_sub(before) / SAMPLE
         })
         .collect();
     samples.sort_unstable();

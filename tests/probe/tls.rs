@@ -242,11 +242,20 @@ struct OpenSsl {
 
 impl OpenSsl {
     fn start(certified: &Certified, arguments: &[&str]) -> Option<Self> {
+        let version = Command::new("openssl").arg("version").stdout(Stdio::null()).status();
+        if version.is_ok() {
+            return Some(Self::launch(certified, arguments));
+        }
+        common::skip("openssl is not installed");
+        None
+    }
+
+    fn launch(certified: &Certified, arguments: &[&str]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let path = |name: &str| files.path().join(name);
         std::fs::write(path("cert.pem"), certified.pem()).unwrap();
         std::fs::write(path("key.pem"), certified.key_pem()).unwrap();
-        let server = Command::new("openssl")
+        let mut server = Command::new("openssl")
             .args(["s_server", "-accept", "127.0.0.1:0", "-www", "-cert"])
             .arg(path("cert.pem"))
             .arg("-key")
@@ -255,16 +264,13 @@ impl OpenSsl {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn();
-        let Ok(mut server) = server else {
-            common::skip("openssl is not installed");
-            return None;
-        };
-        let output = BufReader::new(server.stdout.take().unwrap());
+            .spawn()
+            .expect("openssl starts");
+        let output = BufReader::new(server.stdout.take().expect("its output"));
         let accepting =
             output.lines().map_while(Result::ok).find(|line| line.starts_with("ACCEPT"));
         let port = accepting.and_then(|line| line.rsplit(':').next()?.trim().parse().ok());
-        Some(Self { server, port: port.expect("openssl tells its port"), _files: files })
+        Self { server, port: port.expect("openssl tells its port"), _files: files }
     }
 }
 
