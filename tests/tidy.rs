@@ -266,3 +266,17 @@ fn every_test_file_is_part_of_the_one_test_binary() {
         }
     }
 }
+
+#[test]
+fn the_metrics_page_is_what_the_catalogue_says() {
+    let page = root().join("METRICS.md");
+    let wanted = format!(
+        "# Metrics\n\nEverything that `/metrics` can show. Written from the catalogue in \
+         `src/telemetry/metric`; a test keeps it so.\n\n{}",
+        mcp_failover::telemetry::metric::markdown()
+    );
+    if std::env::var_os("MCPF_BLESS").is_some() {
+        fs::write(&page, &wanted).expect("a writable folder");
+    }
+    assert_eq!(read(&page), wanted, "run this test with MCPF_BLESS=1");
+}

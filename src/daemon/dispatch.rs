@@ -74,6 +74,9 @@ pub(crate) struct Effects {
     pub(crate) probed: mpsc::Sender<Probed>,
     pub(crate) tasks: TaskTracker,
     pub(crate) seen: BTreeMap<(ServiceName, EndpointName), Seen>,
+    /// How late the present round is, for the probes that it starts.
+    pub(crate) late: Duration,
+    probes_max: usize,
     waiting: BTreeMap<Ticket, oneshot::Sender<Response>>,
     started: VecDeque<(AttemptId, Instant)>,
     decided: BTreeMap<Revision, Instant>,
@@ -109,6 +112,8 @@ impl Effects {
             probed: means.probed,
             tasks: TaskTracker::new(),
             seen: BTreeMap::new(),
+            late: Duration::ZERO,
+            probes_max: means.probes_max,
             waiting: BTreeMap::new(),
             started: VecDeque::new(),
             decided: BTreeMap::new(),
@@ -177,6 +182,11 @@ impl Effects {
         self.tickets
     }
 
+    /// Probes that run now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.probes_max.saturating_sub(self.permits.available_permits())
+    }
+
     /// How long ago the decision behind a revision fell; each revision is told once.
     pub(crate) fn since_decision(&mut self, revision: Revision, now: Instant) -> Option<Duration> {
         self.decided.remove(&revision).map(|at| now - at)
@@ -237,6 +247,7 @@ impl Effects {
 
     fn probe(&mut self, order: ProbeOrder, now: Instant) {
         let Some(probe) = find_probe(&self.policy, &order) else { return };
+        metric::probe_started(self.late);
         if self.started.len() == ATTEMPTS_REMEMBERED {
             self.started.pop_front();
         }

@@ -30,13 +30,15 @@ use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
 use crate::output::{OutputReport, ReportKind};
 use crate::probe::Phases;
-use crate::telemetry::metric;
+use crate::telemetry::metric::{self, MetricsHandle};
 use crate::watch::{SourceEvent, Watcher};
 
 /// A round that starts this late was stalled: suspended, starved, or stopped by a debugger.
 const STALL: Duration = Duration::from_secs(2);
 /// The longest sleep, so that the loop shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often the collected metrics are kept small.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Least time between two refreshes of the published status.
 const SHOW_GAP: Duration = Duration::from_millis(100);
 /// Endpoints that add another [`SHOW_GAP`]: drawing up a large status must not cost a core.
@@ -65,6 +67,7 @@ pub(crate) struct Driver {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) document: Arc<ArcSwap<StatusDocument>>,
     pub(crate) sidecar: SidecarInfo,
+    pub(crate) metrics: MetricsHandle,
     pub(crate) rounds: Rounds,
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct Rounds {
     shown_at: Instant,
     suspended: Duration,
     watchdog_at: Instant,
+    kept_at: Instant,
     written: BTreeMap<Arc<str>, Revision>,
     revision: Revision,
 }
@@ -135,8 +139,10 @@ impl Driver {
         let late = now - wake;
         metric::loop_lag(late);
         self.sense(late);
-        if self.engine.deadline().is_some_and(|at| at <= now) {
+        if let Some(due) = self.engine.deadline().filter(|due| *due <= now) {
+            self.effects.late = now - due;
             self.step(Input::Tick);
+            self.effects.late = Duration::ZERO;
         }
         if self.effects.save_at().is_some_and(|at| at <= now) {
             let snapshot = self.engine.snapshot(now);
@@ -226,6 +232,11 @@ impl Driver {
         if self.manager.watchdog().is_some_and(|gap| now >= self.rounds.watchdog_at + gap) {
             self.manager.alive();
             self.rounds.watchdog_at = now;
+        }
+        if now >= self.rounds.kept_at + UPKEEP {
+            self.metrics.upkeep();
+            metric::probes_in_flight(self.effects.in_flight());
+            self.rounds.kept_at = now;
         }
         if self.rounds.dirty && now >= self.rounds.shown_at + self.show_gap() {
             self.show();

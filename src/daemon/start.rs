@@ -122,6 +122,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         vitals,
         document,
         sidecar,
+        metrics,
         rounds: Rounds::default(),
     };
     let Driver { engine, effects, .. } = &mut driver;

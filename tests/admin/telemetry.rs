@@ -190,8 +190,7 @@ fn a_removed_endpoint_is_gone_by_the_second_scrape_and_the_others_stay() {
     status.services.remove("search").expect("a service");
     metric::status(&status);
     let gone = || {
-        // The recorder tells two scrapes apart by its clock, which is coarse.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5)); // poll no faster than the recorder's clock moves
         metrics.render()
     };
     gone();

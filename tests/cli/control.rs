@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use mcp_failover::admin::control::{ControlRequest, serve};
+use mcp_failover::admin::control::ControlRequest;
 use mcp_failover::admin::document::StatusDocument;
 use mcp_failover::admin::hub::EventHub;
 use mcp_failover::admin::protocol::{Answer, Request, Response};
