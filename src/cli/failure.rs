@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admin::control_client::ControlError;
+use crate::admin::protocol::ControlFailure;
 use crate::cli::exit::Exit;
 use crate::daemon::RunError;
 use crate::output::OutputError;
@@ -97,9 +98,12 @@ pub(crate) enum Failure {
     /// Probing could not begin.
     #[error("set up probing")]
     Probing(#[source] ProbeSetupError),
-    /// The sidecar could not be asked, or said no.
+    /// The sidecar could not be asked.
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Control(ControlError),
+    /// The sidecar said no.
+    #[error("carry out the request: {0}")]
+    Refused(ControlFailure),
     /// The sidecar answered something else than it was asked.
     #[error("understand the sidecar's answer")]
     OddAnswer,
@@ -172,6 +176,7 @@ impl Failure {
             | Self::Run(_)
             | Self::Probing(_)
             | Self::Control(_)
+            | Self::Refused(_)
             | Self::OddAnswer
             | Self::NoAnswer { .. }
             | Self::SidecarLeft
@@ -209,6 +214,7 @@ impl Failure {
             Self::Foreign { .. } => "name another directory with --dir",
             Self::OddAnswer => "is the sidecar of the same version as this command?",
             Self::Control(error) => return error.help(),
+            Self::Refused(failure) => return failure.help.clone(),
             Self::Output(_)
             | Self::Encode(_)
             | Self::InvalidPolicy { .. }
@@ -241,6 +247,18 @@ impl Failure {
             source = error.source();
         }
         text
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Failed(failure) => Self::Refused(failure),
+            ControlError::Unreachable { .. }
+            | ControlError::Broken(_)
+            | ControlError::Timeout
+            | ControlError::Nonsense => Self::Control(error),
+        }
     }
 }
 

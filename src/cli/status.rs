@@ -237,5 +237,9 @@ fn outputs(document: &StatusDocument, now: Timestamp) -> Table {
 
 fn ago(at: Option<&str>, now: Timestamp) -> Cell {
     let since = at.and_then(|at| time::since(at, now));
-    since.map_or_else(Cell::none, |since| format!("{} ago", time::span(since)).into())
+    match since {
+        None => Cell::none(),
+        Some(since) if since < Duration::from_secs(1) => "now".into(),
+        Some(since) => format!("{} ago", time::span(since)).into(),
+    }
 }

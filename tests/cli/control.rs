@@ -213,7 +213,7 @@ fn a_refusal_exits_1_with_its_reason_and_help() {
         Refusal::TargetUnusable { endpoint: EndpointName::new("e"), why: "it is dead".into() };
     let stub = Stub::start(move |_| Err(refusal.clone().into()));
     let ran = stub.run(&["switch", "s", "e"]).code(1);
-    assert!(ran.err.starts_with("error: "), "{}", ran.err);
+    assert!(ran.err.starts_with("error: failed to carry out the request: "), "{}", ran.err);
     assert!(ran.err.contains("endpoint `e` is not usable: it is dead"), "{}", ran.err);
     assert!(ran.err.contains("help: add `--force`"), "{}", ran.err);
     assert!(ran.out.is_empty(), "{}", ran.out);

@@ -1,6 +1,8 @@
 //! `demo --once`, as a stranger would run it first.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use super::Place;
 
@@ -24,6 +26,26 @@ fn one_cycle_goes_right_unattended_and_leaves_nothing() {
     }
     assert!(!ran.out.contains("not seen"), "{}", ran.out);
     assert!(!ran.out.contains('\x1b'), "{}", ran.out);
+    let left = std::fs::read_dir(&temporary).expect("the directory").count();
+    assert_eq!(left, 0, "something is left in {}", temporary.display());
+}
+
+#[test]
+fn told_to_stop_it_stops_and_leaves_nothing() {
+    let place = Place::new();
+    let temporary = place.path().join("tmp");
+    std::fs::create_dir(&temporary).expect("a directory");
+    let place = place.with("TMPDIR", &temporary.to_string_lossy());
+    let mut child = place.command(["demo"]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let written = |line: &String| line.contains("MCP_FAILOVER_SEARCH_ENDPOINT=primary");
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| written(&line)), "it ended early");
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.expect("a process number");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    // Read on, so that it never waits for us.
+    drop(lines.map_while(Result::ok).count());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let left = std::fs::read_dir(&temporary).expect("the directory").count();
     assert_eq!(left, 0, "something is left in {}", temporary.display());
 }

@@ -8,6 +8,7 @@ mod history;
 mod init;
 mod probe;
 mod render;
+mod run;
 mod shell;
 
 use std::ffi::OsStr;

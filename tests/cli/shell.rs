@@ -19,19 +19,27 @@ fn bash(script: &str) -> Option<Ran> {
 
 #[test]
 fn bash_completes_commands_and_options() {
+    // As bash does it: the function registered for the command, with the word and the one before.
     let complete = |words: &str, at: usize| {
+        let before = at - 1;
         format!(
-            "source <('{BINARY}' completions bash); COMP_WORDS=({words}); COMP_CWORD={at}; \
-             _mcp__failover mcp-failover \"${{COMP_WORDS[{at}]}}\" \"\"; \
+            "source <('{BINARY}' completions bash); \
+             registered=$(complete -p mcp-failover); \
+             function=$(sed 's/.* -F \\([^ ]*\\).*/\\1/' <<< \"$registered\"); \
+             COMP_WORDS=({words}); COMP_CWORD={at}; \
+             \"$function\" mcp-failover \"${{COMP_WORDS[{at}]}}\" \"${{COMP_WORDS[{before}]}}\"; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         )
     };
-    let Some(ran) = bash(&complete("mcp-failover hi", 1)) else { return };
-    assert_eq!(ran.out.trim(), "history", "{ran:?}");
-    let Some(ran) = bash(&complete("mcp-failover switch --fo", 2)) else { return };
-    assert_eq!(ran.out.trim(), "--force", "{ran:?}");
-    let Some(ran) = bash(&complete("mcp-failover check --format j", 3)) else { return };
-    assert_eq!(ran.out.trim(), "json", "{ran:?}");
+    let cases = [
+        ("mcp-failover hi", 1, "history"),
+        ("mcp-failover switch --fo", 2, "--force"),
+        ("mcp-failover check --format j", 3, "json"),
+    ];
+    for (words, at, completed) in cases {
+        let Some(ran) = bash(&complete(words, at)) else { return };
+        assert_eq!(ran.out.trim(), completed, "{words}: {ran:?}");
+    }
 }
 
 #[test]
