@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admin::control_client::ControlError;
-use crate::admin::protocol::ControlFailure;
+use crate::admin::protocol::{ControlFailure, FailureCode};
 use crate::cli::exit::Exit;
 use crate::daemon::RunError;
 use crate::output::OutputError;
@@ -43,12 +43,6 @@ pub(crate) enum Failure {
     NoSocket {
         /// The file.
         path: PathBuf,
-    },
-    /// The policy does not compile; the sidecar has said why.
-    #[error("reload {path}: it is not valid, and the running policy stays")]
-    ReloadRefused {
-        /// The file.
-        path: String,
     },
     /// No diagnostic has this code.
     #[error("explain {code}: no such code")]
@@ -158,7 +152,7 @@ impl Failure {
             Self::NoPolicy
             | Self::ReadPolicy(_)
             | Self::InvalidPolicy { .. }
-            | Self::ReloadRefused { .. }
+            | Self::Refused(ControlFailure { code: FailureCode::PolicyInvalid, .. })
             | Self::Run(RunError::PolicyInvalid { .. } | RunError::PolicyUnreadable(_)) => {
                 Exit::PolicyInvalid
             }
@@ -218,7 +212,6 @@ impl Failure {
             Self::Output(_)
             | Self::Encode(_)
             | Self::InvalidPolicy { .. }
-            | Self::ReloadRefused { .. }
             | Self::Write { .. }
             | Self::Runtime(_)
             | Self::Log(_)

@@ -50,7 +50,7 @@ fn a_valid_policy_is_a_json_document_without_errors() {
 #[test]
 fn a_policy_that_cannot_be_read_is_an_invalid_one() {
     let place = Place::new();
-    std::fs::create_dir(place.path().join("directory")).expect("a directory");
+    std::fs::create_dir_all(place.path().join("directory")).expect("a directory");
     for name in ["absent.toml", "directory"] {
         let ran = place.run(&["check", name]).code(78);
         assert!(ran.err.starts_with("error: failed to read"), "{}", ran.err);

@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use mcp_failover::admin::control::ControlRequest;
+use mcp_failover::admin::control::{ControlRequest, ControlSocket};
 use mcp_failover::admin::document::StatusDocument;
 use mcp_failover::admin::hub::EventHub;
-use mcp_failover::admin::protocol::{Answer, Request, Response};
+use mcp_failover::admin::protocol::{Answer, ControlFailure, FailureCode, Request, Response};
 use mcp_failover::core::action::{Receipt, Refusal};
 use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::core::record::{EventRecord, HistoryRecord};
@@ -80,7 +80,7 @@ struct Side {
 impl Side {
     async fn run(self, answer: impl Fn(&Request) -> Response, ready: std::sync::mpsc::Sender<()>) {
         let (sender, mut requests) = mpsc::channel(8);
-        let socket = mcp_failover::admin::control::ControlSocket::bind(&self.socket).await;
+        let socket = ControlSocket::bind(&self.socket).await;
         let serving = socket.expect("the socket").serve(sender, self.hub, self.stop.clone());
         ready.send(()).expect("the test waits");
         let answering = async {
@@ -94,6 +94,7 @@ impl Side {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is an answer as every other")]
 fn receipt() -> Response {
     Ok(Answer::Receipt(Receipt { revision: Revision::new(7), message: "done as told".into() }))
 }
@@ -349,14 +350,11 @@ fn healthcheck_does_not_wait_for_a_sidecar_that_hangs() {
 
 #[test]
 fn reload_tells_the_verdict() {
-    let stub = Stub::start(|_| Ok(Answer::Policy(status().policy)));
+    let invalid = || ControlFailure::new(FailureCode::PolicyInvalid, "x.toml:1:1: MF0101: broken");
+    let stub = Stub::start(move |_| Err(invalid()));
     let ran = stub.run(&["reload"]).code(78);
-    assert!(ran.err.contains("MF0206"), "{}", ran.err);
-    let stub = Stub::start(|_| {
-        let mut policy = status().policy;
-        policy.valid = true;
-        Ok(Answer::Policy(policy))
-    });
+    assert!(ran.err.contains("x.toml:1:1: MF0101: broken"), "{}", ran.err);
+    let stub = Stub::start(|_| Ok(Answer::Policy(status().policy)));
     let ran = stub.run(&["reload"]).code(0);
     assert_eq!(ran.out, "/etc/failover.toml is in force, digest 00\n");
 }

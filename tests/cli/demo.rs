@@ -10,7 +10,7 @@ use super::Place;
 fn one_cycle_goes_right_unattended_and_leaves_nothing() {
     let place = Place::new();
     let temporary = place.path().join("tmp");
-    std::fs::create_dir(&temporary).expect("a directory");
+    std::fs::create_dir_all(&temporary).expect("a directory");
     let place = place.with("TMPDIR", &temporary.to_string_lossy());
     let ran = place.run(&["demo", "--once"]).code(0);
     for part in [
@@ -34,7 +34,7 @@ fn one_cycle_goes_right_unattended_and_leaves_nothing() {
 fn told_to_stop_it_stops_and_leaves_nothing() {
     let place = Place::new();
     let temporary = place.path().join("tmp");
-    std::fs::create_dir(&temporary).expect("a directory");
+    std::fs::create_dir_all(&temporary).expect("a directory");
     let place = place.with("TMPDIR", &temporary.to_string_lossy());
     let mut child = place.command(["demo"]).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -44,7 +44,7 @@ fn told_to_stop_it_stops_and_leaves_nothing() {
     let pid = pid.expect("a process number");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     // Read on, so that it never waits for us.
-    drop(lines.map_while(Result::ok).count());
+    for _line in lines.map_while(Result::ok) {}
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let left = std::fs::read_dir(&temporary).expect("the directory").count();
     assert_eq!(left, 0, "something is left in {}", temporary.display());

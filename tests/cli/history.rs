@@ -42,7 +42,7 @@ fn the_state_directory_is_read_newest_first() {
 fn no_state_at_all_is_no_move_so_far() {
     let place = Place::new();
     place.file("failover.toml", &quiet_policy());
-    std::fs::create_dir(place.path().join("state")).expect("a directory");
+    std::fs::create_dir_all(place.path().join("state")).expect("a directory");
     let ran = place.run(&["history"]).code(0);
     assert!(ran.out.is_empty() && ran.err.contains("no move so far"), "{ran:?}");
 }

@@ -30,10 +30,11 @@ impl<'a> Sidecar<'a> {
         }
     }
 
-    fn terminate(mut self) -> Option<i32> {
+    #[track_caller]
+    fn terminate(mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a number"), Signal::TERM).expect("a signal");
-        self.child.wait().expect("it ends").code()
+        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
     }
 }
 
@@ -105,7 +106,7 @@ fn the_commands_work_on_a_running_sidecar_and_it_ends_well() {
 
     let online = place.run(&["history", "--json"]).code(0);
     assert_eq!(kinds(&online).first().map(String::as_str), Some("switchover"));
-    assert_eq!(sidecar.terminate(), Some(0));
+    sidecar.terminate();
     let offline = place.run(&["history", "--json"]).code(0);
     assert_eq!(offline.out, online.out, "the history outlives the sidecar");
     place.run(&["healthcheck"]).code(1);
