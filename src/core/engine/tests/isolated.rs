@@ -53,6 +53,20 @@ fn what_failed_while_cut_off_does_not_count_afterwards() {
 }
 
 #[test]
+fn a_network_that_returns_piece_by_piece_moves_nobody() {
+    let mut world = settled();
+    all(&mut world, Mood::Silent);
+    world.run(secs(600));
+    world.mood("s", "b", UP);
+    let over = |w: &World| !w.engine.status(w.now).isolated;
+    world.run_until(world.now + secs(120), over).expect("somebody answers");
+    world.mood("s", "a", UP);
+    world.run(secs(120));
+    assert_eq!(world.moves(), [""; 0], "a is asked afresh before it is left");
+    assert_eq!(world.endpoint("s", "a").health.label(), "healthy");
+}
+
+#[test]
 fn after_isolation_a_really_dead_endpoint_is_left() {
     let mut world = settled();
     all(&mut world, Mood::Silent);

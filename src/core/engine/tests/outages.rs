@@ -51,6 +51,20 @@ fn preferred_goes_home_once() {
 }
 
 #[test]
+fn preferred_goes_home_when_the_outage_begins_or_not_at_all() {
+    let mut rules = service("s", &[0, 1]);
+    rules.failover.on_all_down = OnAllDown::Preferred;
+    rules.failover.budget = 1;
+    rules.failover.budget_window = secs(600);
+    let mut world = World::settled(rules);
+    world.mood("s", "a", REFUSED);
+    world.time_to("s", "b", secs(20)).unwrap();
+    world.mood("s", "b", REFUSED);
+    world.run(secs(3600));
+    assert_eq!(world.moves(), ["a>b failover"], "the budget was spent then; later is no reason");
+}
+
+#[test]
 fn fail_publishes_the_service_without_an_endpoint_once() {
     let mut world = all_down(OnAllDown::Fail);
     world.run(secs(36_000));
