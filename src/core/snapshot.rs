@@ -17,7 +17,7 @@ use crate::core::id::{EndpointName, Revision, ServiceName};
 pub const VERSION: u32 = 1;
 
 /// The whole durable state.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Snapshot {
     /// [`VERSION`].
     pub version: u32,
@@ -44,7 +44,7 @@ impl Snapshot {
 }
 
 /// One service.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ServiceSnapshot {
     /// Whether it was published.
@@ -68,7 +68,7 @@ pub struct ServiceSnapshot {
 }
 
 /// A pin.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct PinSnapshot {
     /// Where to.
     pub endpoint: EndpointName,
@@ -77,7 +77,7 @@ pub struct PinSnapshot {
 }
 
 /// One endpoint.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(default)]
 pub struct EndpointSnapshot {
     /// Fingerprint of what it was; another one means that nothing below is true of it.

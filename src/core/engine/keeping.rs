@@ -1,8 +1,9 @@
 //! Keeps what must survive a restart, and takes it up again.
 
-use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use crate::core::backoff::Backoff;
 use crate::core::breaker::Breaker;
 use crate::core::flap::Flap;
 use crate::core::health::{Health, HealthSnapshot, HealthTracker};
@@ -114,46 +115,82 @@ impl Engine {
         }
     }
 
-    /// Everything that decides what the engine will do, relative to `now` and free of numbers that
-    /// only ever rise: two engines with equal fingerprints and equal rules behave alike from here
-    /// on, as far as no jitter is drawn. For model checking.
+    /// Everything that decides what the engine will do in one number, relative to `now` and free of
+    /// what only ever rises: two engines with equal fingerprints and equal rules behave alike from
+    /// here on, as far as no jitter is drawn. For model checking.
     #[must_use]
-    pub fn fingerprint(&self, now: Instant) -> Vec<u8> {
-        let mut text = String::with_capacity(1024);
+    pub fn fingerprint(&self, now: Instant) -> u64 {
+        let mut hash = DefaultHasher::new();
         let age = |at: Option<Instant>| at.map(|at| now.since(at));
         let left = |at: Option<Instant>| at.map(|at| at.since(now));
-        // Writing to a string cannot fail.
-        let mut put = |part: std::fmt::Arguments<'_>| {
-            let _written = text.write_fmt(part);
-        };
         for service in &self.services {
-            let kept = self.service_snapshot(service, now);
-            put(format_args!("{}={kept:?};", service.name()));
-            let waits = (age(service.waiting_since), age(service.alarm_since), service.held);
-            let told = (service.critical_told, service.loss, service.comeback.map(|c| c.waits_for));
-            let start = age((!service.published).then_some(service.started_at));
-            put(format_args!("{waits:?}{told:?}{:?}{start:?};", left(service.verify_until)));
+            past_limits_forgotten(self.service_snapshot(service, now), &service.rules)
+                .hash(&mut hash);
+            let patience = service.rules.failover.proof_timeout;
+            let waited = age(service.waiting_since).map(|age| age.min(patience));
+            (waited, service.alarm_since.is_some(), service.held).hash(&mut hash);
+            let comeback = service.comeback.map(|comeback| comeback.waits_for);
+            (service.critical_told, service.loss, comeback).hash(&mut hash);
+            let starting = age((!service.published).then_some(service.started_at));
+            (starting, left(service.verify_until)).hash(&mut hash);
         }
         for endpoint in &self.slots {
-            let proven = age(endpoint.watches().filter_map(|w| w.health.last_pass_at()).max());
-            let vouched = left(endpoint.vouched_until);
-            put(format_args!("{:?}{proven:?}{vouched:?}", (endpoint.struck, endpoint.fault)));
-            put(format_args!("{:?}", endpoint.probed.window.counts(now)));
-            for watch in endpoint.watches() {
-                let flight =
-                    watch.flight.iter().map(|a| (now.since(a.started), a.permit.is_some()));
-                let flight: Vec<_> = flight.collect();
-                let known = (watch.hot, watch.neutrals, watch.down_gap);
-                let times = (age(watch.last_start), age(watch.failing_since));
-                put(format_args!("{flight:?}{known:?}{times:?};"));
+            self.mark(endpoint, now, &mut hash);
+        }
+        for (at, who) in self.timers.iter() {
+            (at.since(now), who).hash(&mut hash);
+        }
+        self.isolation.relative(&self.rules.isolation, now).hash(&mut hash);
+        let stall = self.stall.as_ref().map(|stall| (stall.until.since(now), &stall.waiting));
+        stall.hash(&mut hash);
+        hash.finish()
+    }
+
+    fn mark(&self, endpoint: &Endpoint, now: Instant, hash: &mut DefaultHasher) {
+        let Some(service) = self.service(endpoint.service) else { return };
+        let age = |at: Option<Instant>| at.map(|at| now.since(at));
+        let (patience, passed) =
+            (service.rules.failover.freshness, endpoint.shallow.health.last_pass_at());
+        let fresh = age(passed).filter(|age| *age <= patience);
+        let since = |moment: Instant| passed.is_some_and(|at| at >= moment);
+        (fresh, since(self.fresh_after), service.alarm_since.is_some_and(since)).hash(hash);
+        let vouched = endpoint.vouched_until.map(|until| until.since(now));
+        (endpoint.struck, endpoint.fault, vouched).hash(hash);
+        endpoint.probed.window.counts(now).hash(hash);
+        for watch in endpoint.watches() {
+            for attempt in &watch.flight {
+                (now.since(attempt.started), attempt.permit.is_some()).hash(hash);
+            }
+            (watch.hot, watch.neutrals, watch.down_gap, age(watch.last_start)).hash(hash);
+            let suspicion = self.rules.isolation.window + service.rules.probe.timeout;
+            age(watch.failing_since).map(|age| age.min(suspicion)).hash(hash);
+        }
+    }
+}
+
+/// The same without counts and ages past the limit up to which anything looks at them.
+fn past_limits_forgotten(mut kept: ServiceSnapshot, rules: &ServiceRules) -> ServiceSnapshot {
+    let (probe, failback) = (&rules.probe, &rules.failover.failback);
+    let row = probe.rise.max(probe.fall).max(failback.rise);
+    let hold = failback.hold.saturating_add(failback.spread);
+    let open = Backoff::doubling(rules.breaker.reset_timeout, rules.breaker.reset_timeout_max);
+    let longest = open.period(u32::MAX);
+    let growing = (0..32).find(|trip| open.period(*trip) == longest).unwrap_or(u32::MAX);
+    kept.active_for = None;
+    for endpoint in kept.endpoints.values_mut() {
+        endpoint.usable_for = endpoint.usable_for.map(|span| span.min(hold));
+        endpoint.proof_age = None;
+        endpoint.breaker.trips = endpoint.breaker.trips.min(growing);
+        for health in std::iter::once(&mut endpoint.shallow).chain(&mut endpoint.deep) {
+            health.usable_for = None;
+            for count in
+                [&mut health.passes, &mut health.failures, &mut health.warned, &mut health.clean]
+            {
+                *count = (*count).min(row);
             }
         }
-        let timers: Vec<_> = self.timers.iter().map(|(at, who)| (at.since(now), who)).collect();
-        let isolation = self.isolation.relative(&self.rules.isolation, now);
-        let stall = self.stall.as_ref().map(|stall| (stall.until.since(now), &stall.waiting));
-        put(format_args!("{timers:?}{isolation:?}{stall:?}{:?}", now.since(self.fresh_after)));
-        text.into_bytes()
     }
+    kept
 }
 
 fn endpoint_snapshot(endpoint: &Endpoint, rules: &ServiceRules, now: Instant) -> EndpointSnapshot {
