@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use super::sidecar::{Home, cli, eventually};
 use crate::common::upstream::{Behaviour, Upstream};
@@ -24,6 +25,18 @@ fn get(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
+}
+
+/// Events of the past and whatever comes within a moment; the stream itself never ends.
+fn events(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the admin surface");
+    let request = format!("GET /events?last=256 HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the admin surface");
+    stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    let mut heard = Vec::new();
+    // The time-out is the end: what was read before it stays in the buffer.
+    stream.read_to_end(&mut heard).err();
+    String::from_utf8_lossy(&heard).into_owned()
 }
 
 fn scan(folder: &Path) {
@@ -87,6 +100,9 @@ fn a_canary_in_the_policy_is_found_only_where_it_belongs() {
     for path in ["/", "/status", "/history", "/metrics", "/healthz", "/readyz"] {
         assert_clean(path, &get(&admin, path));
     }
+    let heard = events(&admin);
+    assert!(heard.contains("status_change"), "{heard}");
+    assert_clean("/events", &heard);
     let folder = home.path("");
     for arguments in [
         vec!["status"],
