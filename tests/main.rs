@@ -2,6 +2,12 @@
 //!
 //! Each room is marked as test code, so that the lints grant it what they grant to tests.
 
+#![expect(
+    clippy::unchecked_time_subtraction,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that goes wrong in one of these ways fails, which is what it is for"
+)]
+
 #[cfg(test)]
 mod admin;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Seeded randomness: the same seed gives the same decisions.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast, and good enough to spread timers.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, fast, and good enough to spread timers.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Rng(u64);
 

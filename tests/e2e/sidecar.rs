@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,12 +18,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Asks again and again until there is an answer.
 pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let since = tokio::time::Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "never came: {what}");
+        assert!(since.elapsed() < PATIENCE, "never came: {what}");
         std::thread::sleep(Duration::from_millis(10)); // poll
     }
 }

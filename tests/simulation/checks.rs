@@ -273,7 +273,7 @@ impl Checks {
         }
     }
 
-    pub(crate) fn lent(&self, status: &Status, endpoint: &EndpointName) {
+    pub(crate) fn lent(status: &Status, endpoint: &EndpointName) {
         let closed = status.services.values().any(|service| {
             service.endpoints.get(endpoint).is_some_and(|one| {
                 !matches!(one.breaker, BreakerState::Open | BreakerState::ForcedOpen)

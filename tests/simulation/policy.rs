@@ -31,7 +31,7 @@ pub(crate) fn draw(rng: &mut Rng, unit: Unit) -> Rules {
         },
         ..Rules::default()
     };
-    for index in 0..1 + rng.below(3) {
+    for index in 0..=rng.below(3) {
         let service = service(rng, unit, index);
         rules.services.insert(service.name.clone(), Arc::new(service));
     }
@@ -64,7 +64,7 @@ pub(crate) fn edit(rng: &mut Rng, rules: &Rules, unit: Unit) -> Rules {
 }
 
 fn service(rng: &mut Rng, unit: Unit, index: u64) -> ServiceRules {
-    let endpoints = (0..1 + rng.below(4)).map(|n| endpoint(rng, n)).collect();
+    let endpoints = (0..=rng.below(4)).map(|n| endpoint(rng, n)).collect();
     ServiceRules {
         name: ServiceName::new(&format!("service-{index}")),
         critical: rng.below(2) == 0,

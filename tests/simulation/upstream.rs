@@ -66,16 +66,14 @@ impl Behaviour {
             return Observation::new(outcome, if local { quick } else { call.timeout });
         }
         let (outcome, latency) = match self {
-            Self::Serves => (Outcome::Ok, quick),
             Self::Dead => (Outcome::Refused, quick),
             Self::BlackHole => (Outcome::Timeout, call.timeout),
             Self::Slow => (Outcome::Ok, call.timeout * 9 / 10),
             Self::Flaps(period) if (call.now.as_nanos() / period.as_nanos()).is_multiple_of(2) => {
                 (Outcome::Reset, quick)
             }
-            Self::Flaps(_) => (Outcome::Ok, quick),
             Self::Grey if rng.below(2) == 0 => (Outcome::ServerError, quick),
-            Self::Grey => (Outcome::Ok, quick),
+            Self::Serves | Self::Flaps(_) | Self::Grey => (Outcome::Ok, quick),
             Self::Broken => (Outcome::ServerError, quick),
             Self::Throttles(retry_after) => (Outcome::Throttled { retry_after }, quick),
             Self::Revoked => (Outcome::Auth, quick),

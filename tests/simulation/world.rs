@@ -151,7 +151,7 @@ impl World {
                 self.now = self.now.max(key.0);
                 self.happen(event);
             }
-            (None, None) => unreachable!("somebody always calls"),
+            (None, None) => panic!("somebody always calls"),
         }
     }
 
@@ -223,7 +223,7 @@ impl World {
                 Action::Record(decision) => self.checks.decided(&self.rules, &decision, self.now),
                 Action::Emit(event) => self.checks.told(&event),
                 Action::Answer { ticket, result } => {
-                    self.checks.answered(ticket, &result, self.now)
+                    self.checks.answered(ticket, &result, self.now);
                 }
                 Action::Granted { result: Ok((lease, endpoint)), .. } => {
                     self.lend(lease, &endpoint);
@@ -266,7 +266,7 @@ impl World {
 
     fn lend(&mut self, lease: LeaseId, endpoint: &EndpointName) {
         let status = self.engine.status(self.clock());
-        self.checks.lent(&status, endpoint);
+        Checks::lent(&status, endpoint);
         let after = self.unit.times(self.rng.below(30));
         let process = self.process;
         let outcome = match self.rng.below(4) {

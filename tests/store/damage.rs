@@ -152,7 +152,8 @@ fn a_file_that_is_gone_costs_no_revision() {
 
 #[test]
 fn a_directory_of_garbage_is_set_aside_file_by_file() {
-    for garbage in [&b""[..], b"\0\0\0\0", b"\n\n\n", &[0xff; 70_000], b"mcp-failover state 1\n"] {
+    let long = vec![0xff; 70_000];
+    for garbage in [&b""[..], b"\0\0\0\0", b"\n\n\n", &long, b"mcp-failover state 1\n"] {
         let files = FILES.into_iter().map(|name| (name, garbage.to_vec())).collect();
         let dir = lay(&files);
         let opened = Store::open(dir.path(), NOW).expect("opened");

@@ -41,7 +41,8 @@ fn the_newest_snapshot_comes_back() {
     for revision in 1..=7 {
         let mut opened = open(dir.path());
         assert_eq!(opened.revision_floor, revision - 1);
-        let json = format!("{{\"revision\":{revision}}}").repeat(1 + revision as usize * 100);
+        let json = format!("{{\"revision\":{revision}}}")
+            .repeat(1 + usize::try_from(revision).expect("small") * 100);
         opened.store.save(json.as_bytes(), revision, NOW + revision).expect("saved");
         drop(opened);
         let saved = Saved { json: json.into_bytes(), revision, saved_at_ms: NOW + revision };

@@ -112,7 +112,9 @@ fn a_directory_may_be_mounted_over_the_file_later() {
 fn overlay(root: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     mount(&["-t", "tmpfs"], Path::new("tmpfs"), root);
     let dirs = ["lower", "upper", "work", "merged"].map(|name| root.join(name));
-    dirs.iter().for_each(|dir| fs::create_dir_all(dir).expect("a directory"));
+    for dir in &dirs {
+        fs::create_dir_all(dir).expect("a directory");
+    }
     let [lower, upper, work, merged] = dirs;
     put(&lower.join("failover.toml"), "one");
     let options = format!(

@@ -77,7 +77,7 @@ fn an_absent_file_and_a_loop_of_links_are_errors_with_help() {
 #[test]
 fn a_file_that_may_not_be_read_is_an_error_with_help() {
     let (_dir, path) = folder();
-    fs::set_permissions(&path, Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("chmod");
     let all_powerful = fs::read(&path).is_ok();
     let test = "watch::read::a_file_that_may_not_be_read_is_an_error_with_help";
     let wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
