@@ -85,5 +85,9 @@ impl Link {
 /// When the runtime does not start.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(builder.enable_all().build().map_err(Failure::Runtime)?.block_on(future))
+    let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
+    let output = runtime.block_on(future);
+    // A resolver or a disk that hangs on a blocking thread must not keep the process from ending.
+    runtime.shutdown_background();
+    Ok(output)
 }
