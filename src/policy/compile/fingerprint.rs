@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::policy::interpolate::Value;
 use crate::policy::model::{Check, Digest, Endpoint, Policy, Probe};
 
-/// Feeds formatted text to the hash without building it first.
-struct Feed(Sha256);
+/// Gathers what is to be hashed: formatting writes many small pieces, and hashing each of them
+/// costs more than hashing them together.
+#[derive(Default)]
+struct Feed(Zeroizing<Vec<u8>>);
 
 impl Write for Feed {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.update(text.as_bytes());
+        self.0.extend_from_slice(text.as_bytes());
         Ok(())
     }
 }
@@ -21,15 +24,15 @@ impl Write for Feed {
 impl Feed {
     /// Adds one part; its length keeps neighbours apart.
     fn part(&mut self, bytes: &[u8]) {
-        self.0.update(bytes.len().to_le_bytes());
-        self.0.update(bytes);
+        self.0.extend_from_slice(&bytes.len().to_le_bytes());
+        self.0.extend_from_slice(bytes);
     }
 
     /// Adds the debug form of something without secrets, which it names completely.
     fn shape(&mut self, shape: &dyn Debug) {
         // Hashing cannot fail; the error type is that of the trait.
         let _never: Result<(), std::fmt::Error> = write!(self, "{shape:?}");
-        self.0.update([0]);
+        self.0.push(0);
     }
 
     fn probe(&mut self, probe: &Probe) {
@@ -59,22 +62,25 @@ impl Feed {
         endpoint.deep_probe.iter().for_each(|probe| self.probe(probe));
     }
 
-    fn short(self) -> u64 {
-        let digest: [u8; 32] = self.0.finalize().into();
-        digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&*self.0).into()
+    }
+
+    fn short(&self) -> u64 {
+        self.digest().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 }
 
 /// The fingerprint of some parts.
 pub(super) fn of<'a, I: IntoIterator<Item = &'a [u8]>>(parts: I) -> u64 {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::default();
     parts.into_iter().for_each(|part| feed.part(part));
     feed.short()
 }
 
 /// The fingerprint of an endpoint's address, credential and probes.
 pub(super) fn identity(endpoint: &Endpoint, address: &str) -> u64 {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::default();
     feed.part(address.as_bytes());
     feed.endpoint(endpoint);
     feed.short()
@@ -83,7 +89,7 @@ pub(super) fn identity(endpoint: &Endpoint, address: &str) -> u64 {
 /// The fingerprint of variables and whatever else is named.
 pub(super) fn of_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> u64 {
     let values: BTreeMap<_, _> = values.into_iter().collect();
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::default();
     for (name, value) in values {
         feed.part(name.as_bytes());
         feed.part(value.expose().as_bytes());
@@ -93,7 +99,7 @@ pub(super) fn of_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Va
 
 /// The digest of the whole policy, secrets included.
 pub(super) fn digest(policy: &Policy) -> Digest {
-    let mut feed = Feed(Sha256::new());
+    let mut feed = Feed::default();
     feed.shape(&(&policy.sidecar, &policy.admin, &policy.control, &policy.rules));
     for (name, service) in &policy.services {
         feed.part(name.as_str().as_bytes());
@@ -105,5 +111,5 @@ pub(super) fn digest(policy: &Policy) -> Digest {
         feed.part(alert.url.expose().as_bytes());
         alert.headers.iter().for_each(|(_, value)| feed.part(value.expose().as_bytes()));
     }
-    Digest(feed.0.finalize().into())
+    Digest(feed.digest())
 }
