@@ -162,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_from_the_past_counts_as_of_the_latest() {
+        let mut window = Window::new(Duration::from_secs(2), 2);
+        window.record(at(5_000), FAILED);
+        window.record(at(1_000), FAILED);
+        assert_eq!(window.counts(at(6_000)).failures, 2);
+        assert_eq!(window.filled.len(), 1);
+    }
+
+    #[test]
     fn clearing_forgets() {
         let mut window = Window::new(Duration::from_secs(1), 1);
         window.record(at(0), FAILED);
