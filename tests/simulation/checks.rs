@@ -44,6 +44,8 @@ pub(crate) struct Checks {
     /// Moves since everything of a service was told to be down.
     down: BTreeMap<ServiceName, u32>,
     usable_since: BTreeMap<Upstream, Duration>,
+    /// When all was looked at last.
+    looked: Duration,
     /// Open breakers and when they may let a trial through, on the clock of the process.
     open: BTreeMap<Upstream, Option<Instant>>,
     /// Until when a broken active endpoint must have been noticed.
@@ -310,7 +312,8 @@ impl Checks {
                     || shown.admin == AdminState::Drained
                         && shown.unusable.as_deref() == Some("drained")
                 {
-                    self.usable_since.entry(upstream.clone()).or_insert(now);
+                    // It may have begun at any moment since the last look.
+                    self.usable_since.entry(upstream.clone()).or_insert(self.looked);
                     let due = self.unnoticed.get(&upstream).copied();
                     assert!(
                         due.is_none_or(|due| now <= due),
@@ -331,6 +334,7 @@ impl Checks {
             status.services.get(service).is_some_and(|s| s.active.as_ref() == Some(endpoint))
         });
         self.excused = false;
+        self.looked = now;
     }
 
     /// A step was carried out.
