@@ -432,6 +432,11 @@ impl Checks {
         self.drained.retain(|of| find(new, of).is_some());
         self.usable_since.retain(|of, _| same(of));
         self.open.retain(|of, _| same(of));
+        // What a former policy's window has let go of, a longer one does not bring back.
+        let window = |rules: &Rules, of: &ServiceName| {
+            rules.services.get(of).map(|service| service.failover.budget_window)
+        };
+        self.moves.retain(|of, _| window(old, of) == window(new, of));
     }
 
     /// I15: what did not change keeps its state; losing the active endpoint is one move.

@@ -263,11 +263,12 @@ fn affordable(view: &View<'_>, loss: Loss) -> bool {
     view.budget.left > 0 || loss.kind() == MoveKind::Switchover || view.place == Place::Nowhere
 }
 
-/// Whether there would be somewhere to go, proven or still to be proven.
+/// Whether there would be somewhere to go: proven, still to be proven, or slow but alive.
 fn worth_a_move(view: &View<'_>, loss: Loss) -> bool {
     let hopeful = |c: &Candidate| {
         let question = loss.hard() && !view.outage && c.fault.is_some_and(Fault::open_question);
-        c.usable() || (question && !c.drained)
+        let slow = loss.hard() && c.fault == Some(Fault::LowScore);
+        c.usable() || ((question || slow) && !c.drained)
     };
     view.candidates.iter().enumerate().any(|(i, c)| eligible(view, loss, i, c) && hopeful(c))
 }
