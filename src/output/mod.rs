@@ -10,9 +10,10 @@
 //! 2. A write that fails leaves the old file as it was and is tried again until it works or a
 //!    newer configuration takes its place.
 //! 3. A hook runs only after the file it speaks of is on disk, and until it works or a newer
-//!    change takes its place.
+//!    change takes its place, even if the sidecar is killed meanwhile and started again.
 //! 4. No output waits for another, and no write waits for a hook.
 
+mod due;
 mod env_file;
 mod error;
 mod hook;
@@ -66,7 +67,8 @@ pub struct OutputReport {
 pub enum ReportKind {
     /// The file holds the revision, durably.
     Wrote {
-        /// Whether a variable other than the revision's number differs from before.
+        /// Whether a variable other than the revision's number differs from before, or may do so
+        /// for all that is known after a failure or a crash.
         changed: bool,
         /// From taking up the configuration to the file being durable, this attempt only.
         took: Duration,

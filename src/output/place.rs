@@ -131,10 +131,24 @@ impl Place {
         &self.path
     }
 
+    /// Its directory.
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The name of a file of ours that stands beside it.
+    pub(super) fn beside(&self, suffix: &str) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(".mcp-failover.");
+        name.push(suffix);
+        name
+    }
+
     /// Removes what a killed writer of this same file left behind.
     pub(super) fn sweep(&self) -> Result<(), OutputError> {
         let sweeping = |error| OutputError::io("sweep the directory of", &self.path, error);
-        let prefix = self.temporary_prefix();
+        let prefix = self.beside("");
         for entry in Dir::read_from(&self.dir).map_err(sweeping)? {
             let entry = entry.map_err(sweeping)?;
             let suffix = entry.file_name().to_bytes().strip_prefix(prefix.as_bytes());
@@ -333,9 +347,8 @@ impl Place {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let mut name = self.temporary_prefix();
             let random = RandomState::new().hash_one(&self.name) & 0xffff_ffff;
-            name.push(format!("{random:08x}"));
+            let name = self.beside(&format!("{random:08x}"));
             match rustix::fs::openat(&self.dir, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => {
                     return Ok(Temporary {
@@ -351,13 +364,6 @@ impl Place {
                 }
             }
         }
-    }
-
-    fn temporary_prefix(&self) -> OsString {
-        let mut prefix = OsString::from(".");
-        prefix.push(&self.name);
-        prefix.push(".mcp-failover.");
-        prefix
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> OutputError {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::output::due;
 use crate::output::env_file::{render, same_variables};
 use crate::output::place::{Access, Current, Place, Stamp, Written};
 use crate::output::{ActiveConfig, OutputError};
@@ -33,6 +34,8 @@ pub struct Published {
     pub in_place: bool,
     /// Whether the owner of the file before could be kept.
     pub owner_kept: bool,
+    /// Whether the hooks, if they are due now, are so even after a crash.
+    pub due_kept: bool,
 }
 
 /// Brings the file up to date and flushes it to disk; blocks while it does.
@@ -72,7 +75,8 @@ fn publish_at(
 ) -> Result<(Published, Option<Stamp>), OutputError> {
     let current = place.read()?;
     let access = Access { mode: file.permissions, owner: file.owner };
-    let untouched = |change| Published { change, in_place: false, owner_kept: true };
+    let untouched =
+        |change| Published { change, in_place: false, owner_kept: true, due_kept: true };
     let change = difference(file, config, current.as_ref())?;
     match (change, current) {
         (Change::None, Some(current)) if access.differs(current.stamp) => {
@@ -86,8 +90,10 @@ fn publish_at(
         (_, current) => {
             let bytes = render(file, config, current.as_ref().map(|now| now.bytes.as_slice()))?;
             let seen = current.map(|now| now.stamp);
+            let due = change == Change::Variables && !file.on_change.is_empty();
+            let due_kept = !due || due::mark(place);
             let (Written { in_place, owner_kept }, stamp) = place.write(&bytes, access, seen)?;
-            Ok((Published { change, in_place, owner_kept }, Some(stamp)))
+            Ok((Published { change, in_place, owner_kept, due_kept }, Some(stamp)))
         }
     }
 }

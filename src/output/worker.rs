@@ -2,6 +2,7 @@
 //!
 //! Owns the order of things: write, then hooks; try again when one fails; look every now and then
 //! whether somebody changed the file. The latest configuration wins, and older ones are forgotten.
+//! A hook that is due when the sidecar is killed is due at its next start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::id::Revision;
-use crate::output::hook::{self, Committed};
+use crate::output::due;
+use crate::output::hook::{self, Committed, Worked};
 use crate::output::place::Stamp;
 use crate::output::publish::{self, Change, Published};
 use crate::output::{ActiveConfig, OutputError, OutputReport, ReportKind};
@@ -40,13 +42,17 @@ pub async fn run(
     let (committed, _) = watch::channel(None);
     let ended = cancel.child_token();
     let mut hooks = JoinSet::new();
-    for hook in &file.on_change {
+    let (worked, _) = watch::channel(vec![0; file.on_change.len()]);
+    for (number, hook) in file.on_change.iter().enumerate() {
         let following = committed.subscribe();
-        hooks.spawn(hook::follow(hook.clone(), following, reporter.clone(), ended.clone()));
+        let worked = Worked { hook: number, changes: worked.clone() };
+        let (hook, reporter, ended) = (hook.clone(), reporter.clone(), ended.clone());
+        hooks.spawn(hook::follow(hook, following, worked, reporter, ended));
     }
-    let worker = Worker {
+    let mut worker = Worker {
         file,
         committed,
+        worked,
         reporter,
         warned: BTreeSet::new(),
         written: None,
@@ -56,6 +62,7 @@ pub async fn run(
     worker.run(configs, &cancel).await;
     ended.cancel();
     while hooks.join_next().await.is_some() {}
+    worker.clear_due().await;
 }
 
 /// Says what became of one output.
@@ -103,35 +110,46 @@ struct Left {
 struct Worker {
     file: Arc<EnvFile>,
     committed: watch::Sender<Option<Committed>>,
+    worked: watch::Sender<Vec<u64>>,
     reporter: Reporter,
     warned: BTreeSet<&'static str>,
     written: Option<Left>,
     failures: Retry,
-    /// Whether an attempt failed since: nobody knows how far it came.
+    /// Whether an attempt failed since, or a sidecar was killed: nobody knows how far it came.
     in_doubt: bool,
 }
 
 impl Worker {
     async fn run(
-        mut self,
+        &mut self,
         mut configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
         cancel: &CancellationToken,
     ) {
         self.sweep().await;
+        self.in_doubt = self.was_due().await;
+        let mut worked = self.worked.subscribe();
         loop {
             let config = configs.borrow_and_update().clone();
             let wait = match config {
                 Some(config) => self.tend(&config).await,
                 None => LOOK,
             };
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return,
-                changed = configs.changed() => match changed {
-                    Ok(()) => self.failures = Retry::default(),
-                    Err(_) => return,
-                },
-                () = tokio::time::sleep(wait) => {}
+            let until = Instant::now() + wait;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return,
+                    changed = configs.changed() => match changed {
+                        Ok(()) => self.failures = Retry::default(),
+                        Err(_) => return,
+                    },
+                    Ok(()) = worked.changed() => {
+                        self.clear_due().await;
+                        continue;
+                    }
+                    () = tokio::time::sleep_until(until) => {}
+                }
+                break;
             }
         }
     }
@@ -141,6 +159,28 @@ impl Worker {
         // What cannot be swept is no reason not to write; writing says what is wrong.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || publish::sweep(&path)).await {
             tracing::debug!(output = self.reporter.output(), %error, "no sweep");
+        }
+    }
+
+    /// Whether a hook had not worked yet when the sidecar last ended.
+    async fn was_due(&self) -> bool {
+        let (path, hooks) = (self.file.path.clone(), !self.file.on_change.is_empty());
+        let look = move || {
+            if hooks { due::is_marked(&path) } else { due::clear(&path).map(|()| false) }
+        };
+        // Where that cannot be told, a hook too many is better.
+        tokio::task::spawn_blocking(look).await.ok().and_then(Result::ok).unwrap_or(hooks)
+    }
+
+    /// No hook is due once each has worked for the latest change, and no other is begun.
+    async fn clear_due(&self) {
+        let latest = self.committed.borrow().as_ref().map_or(0, |committed| committed.changes);
+        if self.in_doubt || self.worked.borrow().iter().any(|&worked| worked < latest) {
+            return;
+        }
+        let path = self.file.path.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || due::clear(&path)).await {
+            tracing::debug!(output = self.reporter.output(), %error, "marker left");
         }
     }
 
@@ -194,7 +234,8 @@ impl Worker {
         let change = published.change;
         self.failures = Retry::default();
         // An attempt may have failed with the file already replaced: a hook too many is better.
-        let changed = change == Change::Variables || std::mem::take(&mut self.in_doubt);
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        let changed = in_doubt || change == Change::Variables;
         self.committed.send_modify(|committed| {
             let changes = committed.as_ref().map_or(0, |committed| committed.changes);
             *committed = Some(Committed {
@@ -224,8 +265,14 @@ impl Worker {
         let in_place = "the file is a mount point and is overwritten in place, which a crash can \
                         tear; mount its directory instead";
         let owner = "the file's former owner could not be kept; set owner and group in the policy";
-        let due = [(published.in_place, in_place), (!published.owner_kept, owner)];
-        for (_, text) in due.into_iter().filter(|(applies, _)| *applies) {
+        let due = "no note can be left beside the file that its hooks are due: one that has not run \
+                   when the sidecar is killed is lost; let the sidecar's user write the directory";
+        let warnings = [
+            (published.in_place, in_place),
+            (!published.owner_kept, owner),
+            (!published.due_kept, due),
+        ];
+        for (_, text) in warnings.into_iter().filter(|(applies, _)| *applies) {
             if self.warned.insert(text) {
                 self.reporter.say(revision, ReportKind::Warning(Arc::from(text))).await;
             }

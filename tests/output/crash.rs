@@ -1,13 +1,16 @@
-//! The writer is killed before every single system call of a switch.
+//! The writer is killed before every single system call of a switch, and after the last, before
+//! its hook. The file is whole, and the next start runs the hook.
 
 use std::path::Path;
 use std::process::{Command, Output as Finished};
+use std::time::Duration;
 
 use mcp_failover::output::{Published, publish, render, verify};
-use mcp_failover::policy::model::EnvFile;
+use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
 
 use super::{
-    Running, again, assert_passed, config, env_file, found, inner, inner_dir, leftovers, may_mount,
+    DEADLINE, Running, again, assert_passed, config, env_file, found, inner, inner_dir, leftovers,
+    may_mount,
 };
 use crate::common;
 
@@ -29,13 +32,18 @@ const CALLS: [&str; 12] = [
 /// strace counts by thread and kind of call. The thread that switches makes so many idle calls of
 /// the kinds that others make, too, that none of theirs has the number of one of the switch.
 const IDLE: usize = 300;
+const SEEN_BY_HOOK: &str = "seen";
 /// More calls than a switch makes; only a broken test gets there.
 const TOO_MANY: usize = 100;
 
 fn file(dir: &Path) -> EnvFile {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let owner = (Some(user.as_raw()), Some(group.as_raw()));
-    EnvFile { owner, ..env_file(&dir.join("x.env")) }
+    let script = "cp \"$MCP_FAILOVER_FILE\" \"$0\"";
+    let seen = dir.join(SEEN_BY_HOOK).into_os_string().into_string().unwrap();
+    let run = HookRun::Command { argv: ["sh", "-euc", script, &seen].map(str::to_owned).into() };
+    let on_change = vec![Hook { run, timeout: DEADLINE, debounce: Duration::ZERO }];
+    EnvFile { owner, on_change, ..env_file(&dir.join("x.env")) }
 }
 
 /// What the kills left, counted: a run that never hit a moment proves nothing about it.
@@ -55,7 +63,9 @@ fn kill_everywhere(existing: bool, wrapper: &[&str], test: &str) -> Seen {
             let dir = tempfile::tempdir().unwrap();
             let file = file(dir.path());
             if existing {
-                publish(&file, &config(1, "primary")).unwrap();
+                // All that is to be heard of it has been heard.
+                let settled = EnvFile { on_change: Vec::new(), ..file.clone() };
+                publish(&settled, &config(1, "primary")).unwrap();
             }
             let finished = killed_at(call, number, &|strace| {
                 again(&[wrapper, strace].concat(), test, dir.path())
@@ -65,7 +75,8 @@ fn kill_everywhere(existing: bool, wrapper: &[&str], test: &str) -> Seen {
                 assert_passed(&finished);
             } else {
                 look(&file, &mut seen);
-                seen.leftovers += leftovers(dir.path()).len();
+                let is_temporary = |name: &&String| *name != ".x.env.mcp-failover.due";
+                seen.leftovers += leftovers(dir.path()).iter().filter(is_temporary).count();
             }
             recover(&file);
             passed
@@ -114,7 +125,7 @@ fn look(file: &EnvFile, seen: &mut Seen) {
     }
 }
 
-/// The next start finishes the work and clears up.
+/// The next start finishes the work, the hook included, and clears up.
 fn recover(file: &EnvFile) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -124,7 +135,9 @@ fn recover(file: &EnvFile) {
     });
     let text = std::fs::read(&file.path).unwrap();
     assert_eq!(text, *render(file, &config(2, "backup"), None).unwrap());
-    assert_eq!(leftovers(file.path.parent().unwrap()), Vec::<String>::new());
+    let dir = file.path.parent().unwrap();
+    assert_eq!(std::fs::read(dir.join(SEEN_BY_HOOK)).ok(), Some(text), "the hook has run");
+    assert_eq!(leftovers(dir), Vec::<String>::new());
 }
 
 fn may_trace() -> bool {
@@ -176,6 +189,6 @@ fn a_kill_at_any_system_call_leaves_a_whole_file_even_in_place() {
         let script = "f=$MCPF_INNER_DIR/x.env; mount --bind \"$f\" \"$f\"; exec \"$@\"";
         let seen = kill_everywhere(true, &["unshare", "-m", "sh", "-euc", script, "sh"], test);
         assert!(seen.absent == 0 && seen.old > 3 && seen.new > 1, "{seen:?}");
-        assert_eq!(seen.leftovers, 0, "nothing is written beside it");
+        assert_eq!(seen.leftovers, 0, "no secret is written beside it");
     }
 }

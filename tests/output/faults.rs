@@ -7,9 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use mcp_failover::output::{publish, verify};
+use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
 
 use super::{
-    ReportKind, Running, again, assert_passed, config, config_of, env_file, found, inner,
+    DEADLINE, ReportKind, Running, again, assert_passed, config, config_of, env_file, found, inner,
     inner_dir, is_root, leftovers, may_mount,
 };
 use crate::common;
@@ -205,6 +206,37 @@ async fn in_place(dir: &Path) {
     std::fs::remove_file(dir.join("filler")).unwrap();
     running.written(5).await;
     running.stop().await;
+}
+
+#[test]
+fn a_hook_that_cannot_be_marked_as_due_stops_no_write_and_is_said_once() {
+    if inner() {
+        return block_on(unmarked(&inner_dir()));
+    }
+    if may_mount() {
+        let script = "cd \"$MCPF_INNER_DIR\"; mount -t tmpfs none .; cd \"$PWD\"; \
+                      echo OLD=1 > x.env; mount --bind x.env x.env; \
+                      mount -o remount,bind,ro .; exec \"$@\"";
+        let test =
+            "output::faults::a_hook_that_cannot_be_marked_as_due_stops_no_write_and_is_said_once";
+        in_own_mounts(script, test);
+    }
+}
+
+async fn unmarked(dir: &Path) {
+    let run = HookRun::Command { argv: vec!["true".to_owned()] };
+    let hook = Hook { run, timeout: DEADLINE, debounce: Duration::ZERO };
+    let file = EnvFile { on_change: vec![hook], ..env_file(&dir.join("x.env")) };
+    let mut running = Running::start(&file);
+    let is_said = |kind: &ReportKind| matches!(kind, ReportKind::Warning(text) if text.contains("hooks are due"));
+    running.switch(config(1, "primary")).await;
+    running.until(is_said).await;
+    running.publish(config(2, "backup"));
+    let report = running.until(|kind| !matches!(kind, ReportKind::HookRan { .. })).await;
+    assert!(matches!(report.kind, ReportKind::Wrote { changed: true, .. }), "{report:?}");
+    let rest = running.stop().await;
+    assert!(rest.iter().all(|report| !is_said(&report.kind)), "{rest:?}");
+    assert!(verify(&std::fs::read(&file.path).unwrap()).unwrap().checksum_ok);
 }
 
 #[tokio::test(start_paused = true)]

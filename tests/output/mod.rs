@@ -2,6 +2,7 @@
 
 mod crash;
 mod drift;
+mod due;
 mod faults;
 mod formats;
 mod hooks;

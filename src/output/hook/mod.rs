@@ -30,6 +30,25 @@ pub(super) struct Committed {
     pub(super) file: Arc<EnvFile>,
 }
 
+/// Says up to which change a hook has worked.
+#[derive(Debug)]
+pub(super) struct Worked {
+    /// Which of the file's hooks.
+    pub(super) hook: usize,
+    /// The number of the latest change that each has worked for.
+    pub(super) changes: watch::Sender<Vec<u64>>,
+}
+
+impl Worked {
+    fn up_to(&self, changes: u64) {
+        self.changes.send_modify(|worked| {
+            if let Some(worked) = worked.get_mut(self.hook) {
+                *worked = changes;
+            }
+        });
+    }
+}
+
 /// Why a hook did not do its work.
 #[derive(Debug, thiserror::Error)]
 enum HookError {
@@ -65,6 +84,7 @@ enum HookError {
 pub(super) async fn follow(
     hook: Hook,
     mut committed: watch::Receiver<Option<Committed>>,
+    worked: Worked,
     reporter: Reporter,
     cancel: CancellationToken,
 ) {
@@ -94,6 +114,7 @@ pub(super) async fn follow(
             }
         } else {
             done = due.changes;
+            worked.up_to(done);
             retry = Retry::default();
         }
         cancel.run_until_cancelled(tokio::time::sleep_until(since + hook.debounce)).await;
