@@ -205,7 +205,8 @@ async def failover(kind, trials=10):
     extra = (
         '[defaults.probe]\ninterval = "1s"\nstandby_interval = "1s"\nfast_interval = "200ms"\ntimeout = "1s"\n'
         'fall = 3\nrise = 2\n[defaults.breaker]\nreset_timeout = "500ms"\n'
-        '[defaults.failover]\nbudget = 1000\nfailback = { mode = "auto", hold = "500ms" }\n'
+        '[defaults.failover]\nbudget = 1000\nverify = "1ms"\nflap = { penalty = 1 }\n'
+        'failback = { mode = "auto", hold = "500ms" }\n'
     )
     (one, first), (two, second) = await upstream(), await upstream()
     services = (

@@ -127,6 +127,12 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
     };
     let Driver { engine, effects, .. } = &mut driver;
     effects.carry_out(actions, now, || engine.snapshot(now));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        policy = %driver.source.path.display(),
+        services = policy.services.len(),
+        "running"
+    );
     metric::process_started(Duration::from_millis(clock.wall_ms()).as_secs_f64());
     driver.show();
     driver
