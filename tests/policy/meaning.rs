@@ -281,3 +281,24 @@ fn a_diff_names_what_changed_and_nothing_else() {
     assert!(diff.admin && !diff.control && !diff.sidecar && diff.services_changed.is_empty());
     assert_eq!(diff.summary()[0], "endpoints added: search/c");
 }
+
+#[test]
+fn the_control_socket_is_as_given_else_where_the_commands_look_else_beside_the_state() {
+    let text = "version = 1\n[sidecar]\nstate_dir = \"/state\"\n[services.a.probe]\n\
+                type = \"tcp\"\n[[services.a.endpoints]]\nname = \"one\"\n\
+                url = \"tcp://one.example.com:1\"\n[[outputs]]\ntype = \"env_file\"\n\
+                path = \"/run/a.env\"\n";
+    let socket = |text: &str, given: &Given| {
+        compiled(text, given).policy.control.socket.display().to_string()
+    };
+    let none = Given::default();
+    let runtime = Given::default().with_var("RUNTIME_DIRECTORY", "/run/mine");
+    let named = Given::default()
+        .with_var("RUNTIME_DIRECTORY", "/run/mine")
+        .with_var("MCP_FAILOVER_CONTROL", "/run/named.sock");
+    assert_eq!(socket(text, &none), "/state/control.sock");
+    assert_eq!(socket(text, &runtime), "/run/mine/control.sock");
+    assert_eq!(socket(text, &named), "/run/named.sock");
+    let explicit = format!("{text}[control]\nsocket = \"/run/given.sock\"\n");
+    assert_eq!(socket(&explicit, &named), "/run/given.sock");
+}

@@ -80,7 +80,8 @@ pub(super) fn admin(raw: Option<&raw::Admin>, ctx: &mut Ctx<'_>) -> Admin {
     Admin { listen, allowed_hosts }
 }
 
-/// The operators' socket: as given, else in the runtime directory, else beside the state.
+/// The operators' socket: as given, else where `MCP_FAILOVER_CONTROL` says, else in the runtime
+/// directory, else beside the state.
 pub(super) fn control(
     raw: Option<&raw::Control>,
     state_dir: &std::path::Path,
@@ -95,6 +96,10 @@ pub(super) fn control(
             ctx.error(Code::BadPath, text.span, message, "choose a shorter directory");
         }
         return Control { socket };
+    }
+    // Where the commands look by themselves is where the sidecar listens by itself.
+    if let Some(socket) = variable("MCP_FAILOVER_CONTROL", ctx) {
+        return Control { socket: PathBuf::from(socket) };
     }
     let systemd = variable("RUNTIME_DIRECTORY", ctx);
     let systemd = systemd.as_deref().and_then(|list| list.split(':').next()).map(PathBuf::from);
