@@ -8,6 +8,7 @@ makes is gone when it ends.
 """
 
 import asyncio
+import atexit
 import json
 import os
 import pathlib
@@ -90,10 +91,17 @@ class Sidecar:
         (self.home / "failover.toml").write_text(text)
         self.log = open(self.home / "log", "wb")
         self.started = time.monotonic()
+        atexit.register(self.kill)
         self.process = subprocess.Popen(
             [BINARY, "run", "--policy", str(self.home / "failover.toml")],
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
         )
+
+    def kill(self):
+        """Whatever went wrong, nothing of ours runs on."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
