@@ -139,7 +139,8 @@ pub struct Evidence {
     pub health: Health,
     /// Its breaker.
     pub breaker: BreakerState,
-    /// Its score in per mille.
+    /// Its score by the probes, in per mille: the one that decides. Reports weigh only what is shown
+    /// and lent.
     pub score: u16,
     /// Whether a fresh pass proved it.
     pub proven: bool,

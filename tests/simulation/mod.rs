@@ -42,7 +42,7 @@ fn years_of_trouble_break_no_invariant() {
     let steps = number("MCPF_SIM_STEPS").unwrap_or(8000);
     let seeds: Vec<u64> = match number("MCPF_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("MCPF_SIM_SEEDS").unwrap_or(120)).collect(),
+        None => (0..number("MCPF_SIM_SEEDS").unwrap_or(300)).collect(),
     };
     let mut seen = Seen::new();
     let mut total = Tally::default();

@@ -93,7 +93,7 @@ impl Engine {
             endpoint: endpoint.name().clone(),
             health: endpoint.health(),
             breaker: endpoint.breaker.state(),
-            score: endpoint.score(&service.rules, now),
+            score: endpoint.probe_score(&service.rules, now),
             proven: endpoint.fault.is_none() && endpoint.proven(&proof, now),
             last_outcome: endpoint.seen.as_ref().map(|seen| seen.outcome),
             age: endpoint.seen.as_ref().map(|seen| now.since(seen.at)),
