@@ -9,6 +9,8 @@ makes is gone when it ends.
 
 import asyncio
 import atexit
+import ctypes
+import datetime
 import json
 import os
 import pathlib
@@ -18,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BINARY = sys.argv[1] if len(sys.argv) > 1 else sys.exit(__doc__)
@@ -208,6 +211,37 @@ async def reload_thousand(port):
     shown("reload of 1,000 endpoints, asked for, unchanged", settle, "ms", 1000)
 
 
+class Woken(threading.Thread):
+    """A reader that sleeps on inotify and notes the time of day at which a rename woke it."""
+
+    MOVED_TO = 0x80
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(0o2000000)
+        if self.fd < 0 or libc.inotify_add_watch(self.fd, os.fsencode(folder), self.MOVED_TO) < 0:
+            raise OSError(ctypes.get_errno(), "inotify")
+        self.times = []
+
+    def run(self):
+        while True:
+            batch = os.read(self.fd, 4096)
+            now = time.time()
+            if b"env\0" in batch:
+                self.times.append(now)
+
+
+def decided(home):
+    """When each failover was decided, by the sidecar's own log."""
+    times = []
+    for line in (home / "log").read_text().splitlines():
+        entry = json.loads(line)
+        if entry.get("event") == "switched" and entry["message"].startswith("failover"):
+            times.append(datetime.datetime.fromisoformat(entry["timestamp"].replace("Z", "+00:00")).timestamp())
+    return times
+
+
 async def failover(kind, trials=10):
     """Interval 1 s, timeout 1 s, fall 3, fast 200 ms."""
     extra = (
@@ -227,6 +261,8 @@ async def failover(kind, trials=10):
         sidecar = Sidecar(home, policy(home, services, extra))
         at = lambda name: f"A_ENDPOINT={name}" in sidecar.env().replace('"', "").replace("'", "")
         await sidecar.until(lambda: at("p"))
+        reader = Woken(home)
+        reader.start()
         for trial in range(trials):
             await asyncio.sleep(1.5 + trial * 0.097)
             begun = time.monotonic()
@@ -242,8 +278,10 @@ async def failover(kind, trials=10):
                 Upstream.mode[first] = "ok"
             await sidecar.until(lambda: at("p"))
         sidecar.end()
+        wakes = [min((w - at for w in reader.times if w >= at), default=0) for at in decided(sidecar.home)]
     one.close(), two.close()
     shown(f"fault to rewritten env file, {kind} ({trials} trials)", times, "s")
+    shown(f"decision to env file renamed and reader woken, {kind}", wakes, "ms", 1000)
 
 
 async def main():
