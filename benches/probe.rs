@@ -16,7 +16,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::policy::model::{
-    Check, ExecCheck, HttpCheck, HttpExpect, Probe, Target, TcpCheck, TlsCheck, TlsOptions,
+    Check, ExecCheck, HttpCheck, Probe, Target, TcpCheck, TlsCheck, TlsOptions,
 };
 use mcp_failover::policy::secret::Secret;
 use mcp_failover::probe::Prober;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Failure> {
         ("exec /bin/true", Check::Exec(ExecCheck { argv: vec!["true".into()], env: [].into() })),
     ];
     for (name, check) in checks {
-        let probe = Probe { timeout: TIMEOUT, check };
+        let probe = Probe::new(TIMEOUT, check);
         show(name, &runtime, || async {
             prober.run(&probe, TIMEOUT).await.observation.outcome == Outcome::Ok
         });
@@ -118,13 +118,9 @@ fn target(address: SocketAddr) -> Target {
 
 fn http(address: SocketAddr, tls: Option<TlsOptions>) -> HttpCheck {
     HttpCheck {
-        target: target(address),
         tls,
-        method: "GET".to_owned(),
-        path: Secret::from("/"),
         headers: vec![("Api-Key".to_owned(), Secret::from("key"))],
-        body: None,
-        expect: HttpExpect { status: vec![(200, 299)], ..HttpExpect::default() },
+        ..HttpCheck::new(target(address))
     }
 }
 

@@ -8,13 +8,12 @@ use crate::policy::secret::Secret;
 fn check(headers: &[(&str, &str)]) -> HttpCheck {
     let pair = |&(name, value): &(&str, &str)| (name.to_owned(), Secret::from(value));
     HttpCheck {
-        target: Target { host: "example.com".to_owned(), port: 8080 },
-        tls: None,
         method: "POST".to_owned(),
         path: Secret::from("/stats?deep=1"),
         headers: headers.iter().map(pair).collect(),
         body: Some(Secret::from("{}")),
         expect: HttpExpect::default(),
+        ..HttpCheck::new(Target { host: "example.com".to_owned(), port: 8080 })
     }
 }
 

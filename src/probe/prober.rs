@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 
 use crate::policy::model::{Check, Probe};
 use crate::probe::dial::Dialler;
-use crate::probe::finding::Step;
+use crate::probe::finding::{Finding, Step};
 use crate::probe::report::Report;
 use crate::probe::trace::Trace;
 use crate::probe::{exec, http, tcp, tls};
@@ -56,6 +56,19 @@ impl Prober {
             Check::Tcp(check) => tcp::run(&self.dialler, check, trace).await,
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
             Check::Exec(check) => exec::run(check, trace).await,
+            Check::Mcp(_)
+            | Check::McpStdio(_)
+            | Check::Bolt(_)
+            | Check::Neo4j(_)
+            | Check::Redis(_)
+            | Check::Postgres(_)
+            | Check::Grpc(_)
+            | Check::Dns(_)
+            | Check::Several(_) => Err(unspoken(check)),
         }
     }
+}
+
+fn unspoken(check: &Check) -> Finding {
+    Finding::misconfigured(format!("this build does not speak {}", check.label()))
 }

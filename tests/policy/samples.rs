@@ -85,7 +85,8 @@ fn the_presets_choose_the_probe_that_the_address_allows() {
                 Check::Http(http) => &http.target,
                 Check::Tcp(tcp) => &tcp.target,
                 Check::Tls(tls) => &tls.target,
-                Check::Exec(_) => panic!("no preset runs a command"),
+                Check::Bolt(bolt) => &bolt.target,
+                other => panic!("{} is none of these", other.label()),
             };
             (check.label(), target.to_string())
         })

@@ -111,7 +111,7 @@ async fn a_command_that_hangs_is_killed_with_all_its_children() {
         grandchild.display()
     );
     let prober = Prober::new().unwrap();
-    let probe = Probe { timeout: PATIENT, check: command(&["sh", "-c", &script], &[]) };
+    let probe = Probe::new(PATIENT, command(&["sh", "-c", &script], &[]));
     // On a busy machine the shell may need a while until both have said who they are.
     for timeout in [SHORT, Duration::from_secs(2), Duration::from_secs(8)] {
         let report = prober.run(&probe, timeout).await;
@@ -140,7 +140,7 @@ async fn an_abandoned_attempt_kills_its_command() {
     let file = folder.path().join("child");
     let script = format!("echo $$ > {}; sleep 600; :", file.display());
     let prober = Prober::new().unwrap();
-    let probe = Probe { timeout: PATIENT, check: command(&["sh", "-c", &script], &[]) };
+    let probe = Probe::new(PATIENT, command(&["sh", "-c", &script], &[]));
     let attempt = tokio::spawn(async move { prober.run(&probe, PATIENT).await });
     eventually("the command starts", || file.exists().then_some(())).await;
     attempt.abort();

@@ -13,8 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
-use mcp_failover::policy::model::{Check, HttpCheck, HttpExpect, Probe, Target};
-use mcp_failover::policy::secret::Secret;
+use mcp_failover::policy::model::{Check, HttpCheck, Probe, Target};
 use mcp_failover::probe::{Prober, Report};
 
 use crate::common::upstream::{Behaviour, Upstream};
@@ -29,8 +28,9 @@ const SLACK: Duration = Duration::from_secs(20);
 /// One attempt; fails the test when the deadline does not hold.
 async fn attempt(check: Check, timeout: Duration) -> Report {
     let prober = Prober::new().expect("TLS works");
-    let probe = Probe { timeout, check };
-    let report = tokio::time::timeout(timeout + SLACK, prober.run(&probe, timeout)).await;
+    let probe = Probe::new(timeout, check);
+    let attempt = Box::pin(prober.run(&probe, timeout));
+    let report = tokio::time::timeout(timeout + SLACK, attempt).await;
     report.expect("an attempt ends by its deadline")
 }
 
@@ -41,15 +41,7 @@ async fn get(check: &HttpCheck, timeout: Duration) -> Report {
 
 /// `GET /` of a plain server, any 2xx expected.
 fn http(upstream: &Upstream) -> HttpCheck {
-    HttpCheck {
-        target: target(upstream.port()),
-        tls: None,
-        method: "GET".to_owned(),
-        path: Secret::from("/"),
-        headers: Vec::new(),
-        body: None,
-        expect: HttpExpect { status: vec![(200, 299)], ..HttpExpect::default() },
-    }
+    HttpCheck::new(target(upstream.port()))
 }
 
 fn target(port: u16) -> Target {
@@ -86,7 +78,7 @@ const ATTEMPT_BYTES: usize = 4 * 1024;
 #[test]
 fn an_attempt_in_flight_is_small() {
     let upstream = Upstream::start(Behaviour::Refuse);
-    let probe = Probe { timeout: SHORT, check: Check::Http(Box::new(http(&upstream))) };
+    let probe = Probe::new(SHORT, Check::Http(Box::new(http(&upstream))));
     let prober = Prober::new().expect("TLS works");
     let attempt = prober.run(&probe, SHORT);
     assert!(size_of_val(&attempt) <= ATTEMPT_BYTES);

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
-use mcp_failover::policy::model::{Check, HttpCheck, HttpExpect, Target, TlsCheck, TlsOptions};
+use mcp_failover::policy::model::{Check, HttpCheck, Target, TlsCheck, TlsOptions};
 use mcp_failover::policy::secret::Secret;
 
 use super::{PATIENT, assert_end, attempt, get, outcome, pointer};
@@ -72,13 +72,8 @@ impl Nginx {
 
     fn plain(&self, path: &str) -> HttpCheck {
         HttpCheck {
-            target: Target { host: "localhost".to_owned(), port: self.plain },
-            tls: None,
-            method: "GET".to_owned(),
             path: Secret::from(path),
-            headers: Vec::new(),
-            body: None,
-            expect: HttpExpect { status: vec![(200, 299)], ..HttpExpect::default() },
+            ..HttpCheck::new(Target { host: "localhost".to_owned(), port: self.plain })
         }
     }
 

@@ -152,7 +152,7 @@ async fn a_replaced_certificate_is_seen_at_once() {
     let shown = Arc::new(Shown::new(&authority.issue("localhost")));
     let upstream = Upstream::start_tls(Behaviour::Healthy, Arc::clone(&shown).server());
     let check = Check::Http(Box::new(https(&upstream, &trusting(authority.pem()))));
-    let probe = Probe { timeout: PATIENT, check };
+    let probe = Probe::new(PATIENT, check);
     let prober = Prober::new().unwrap();
     for _ in 0..2 {
         assert_end(&prober.run(&probe, PATIENT).await, Outcome::Ok, "");

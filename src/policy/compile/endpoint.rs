@@ -126,9 +126,10 @@ pub(super) fn build(
 
 /// The first argument of a command distinguishes endpoints that have neither address nor variables.
 fn command(endpoint: &Endpoint) -> &[u8] {
-    match &endpoint.probe.check {
-        Check::Exec(_) => endpoint.name.as_str().as_bytes(),
-        Check::Http(_) | Check::Tcp(_) | Check::Tls(_) => &[],
+    if matches!(endpoint.probe.check, Check::Exec(_) | Check::McpStdio(_)) {
+        endpoint.name.as_str().as_bytes()
+    } else {
+        &[]
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::policy::interpolate::Value;
-use crate::policy::model::{Check, Digest, Endpoint, Policy, Probe};
+use crate::policy::model::{Digest, Endpoint, Policy, Probe};
 
 /// Gathers what is to be hashed: formatting writes many small pieces, and hashing each of them
 /// costs more than hashing them together.
@@ -37,18 +37,7 @@ impl Feed {
 
     fn probe(&mut self, probe: &Probe) {
         self.shape(&probe);
-        match &probe.check {
-            Check::Http(http) => {
-                self.part(http.path.expose().as_bytes());
-                http.headers.iter().for_each(|(_, value)| self.part(value.expose().as_bytes()));
-                http.body.iter().for_each(|body| self.part(body.expose().as_bytes()));
-            }
-            Check::Tcp(tcp) => tcp.send.iter().for_each(|send| self.part(send.expose().as_bytes())),
-            Check::Exec(exec) => {
-                exec.env.values().for_each(|value| self.part(value.expose().as_bytes()));
-            }
-            Check::Tls(_) => {}
-        }
+        probe.check.secrets(&mut |secret| self.part(secret.expose().as_bytes()));
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {

@@ -11,7 +11,7 @@ use crate::policy::compile::endpoint::Located;
 use crate::policy::interpolate::{self, Control, Scope, Value};
 use crate::policy::model::{
     Check, ExecCheck, HttpCheck, HttpExpect, MappedOutcome, Probe, Target, TcpCheck, TlsCheck,
-    TlsOptions,
+    TlsOptions, Trust,
 };
 use crate::policy::raw::{self, Ctx, Expect, Mapped, OneOrMany, ProbeKind, Span, Status, Text};
 use crate::policy::secret::Secret;
@@ -62,7 +62,7 @@ pub(super) fn build(
         }),
         ProbeKind::Exec => Check::Exec(exec(raw, site, ctx)?),
     };
-    Some(Probe { timeout, check })
+    Some(Probe::new(timeout, check))
 }
 
 /// The kind that an address calls for. A self-signed certificate cannot be verified, so such an
@@ -162,7 +162,6 @@ fn http(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<HttpChec
     let body = secret(raw.body.as_ref(), Control::Any, site, ctx);
     let expect = expect(raw.expect.as_ref(), ctx);
     Some(HttpCheck {
-        target: target?,
         tls: match tls {
             Some(options) => Some(options?),
             None => None,
@@ -172,6 +171,7 @@ fn http(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<HttpChec
         headers: headers.into_iter().map(|(name, value)| (name, value.text)).collect(),
         body: body.ok()?,
         expect,
+        ..HttpCheck::new(target?)
     })
 }
 
@@ -241,7 +241,7 @@ fn tls_options(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<T
         None => None,
     };
     let expiry_warning = raw.expiry_warning.map_or(EXPIRY_WARNING, |span| span.value);
-    Some(TlsOptions { server_name, ca_pem, expiry_warning })
+    Some(TlsOptions { server_name, ca_pem, expiry_warning, trust: Trust::Verified })
 }
 
 fn server_name(raw: &Text, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<String> {

@@ -263,9 +263,9 @@ fn compare(endpoints: &[endpoint::Built], ctx: &mut Ctx<'_>) {
 
 /// Refuses keys that say how TLS is verified when no endpoint uses it.
 fn needs_tls(own: Option<&Probe>, endpoints: &[endpoint::Built], ctx: &mut Ctx<'_>) {
-    let plain = |one: &endpoint::Built| match &one.endpoint.probe.check {
-        Check::Http(http) => http.tls.is_none(),
-        Check::Tcp(_) | Check::Tls(_) | Check::Exec(_) => false,
+    let plain = |one: &endpoint::Built| {
+        let check = &one.endpoint.probe.check;
+        !matches!(check, Check::Tcp(_) | Check::Exec(_)) && check.tls().is_none()
     };
     if !endpoints.iter().all(plain) {
         return;

@@ -11,9 +11,13 @@
 
 mod macros;
 mod node;
+mod output;
+mod probe;
 mod tables;
 mod value;
 
 pub(crate) use node::{At, Ctx, Need, Node, Over, Place, Read, Span, nearest};
+pub(crate) use output::*;
+pub(crate) use probe::*;
 pub(crate) use tables::*;
 pub(crate) use value::*;

@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::policy::raw::macros::{choices, tables};
 use crate::policy::raw::node::Node;
-use crate::policy::raw::{At, Ctx, Int, Json, List, Map, Need, OneOrMany, Ratio, Read};
-use crate::policy::raw::{NonNegative, Positive, Status, Text};
+use crate::policy::raw::{At, Ctx, Int, List, Map, Need, Output, Probe, Ratio, Read};
+use crate::policy::raw::{NonNegative, Positive, Text};
 
 tables! {
     /// The policy of one mcp-failover sidecar.
@@ -114,80 +114,6 @@ tables! {
         account: Option<Text>,
     }
 
-    /// A check, and when it runs.
-    struct Probe {
-        /// What to do; told by the scheme of the address by default.
-        r#type: Option<At<ProbeKind>>,
-        /// Gap between starts while nothing changes.
-        interval: Option<Positive>,
-        /// Gap while a flip is being confirmed.
-        fast_interval: Option<Positive>,
-        /// First gap while unhealthy; grows up to `down_interval_max`.
-        down_interval: Option<Positive>,
-        /// Longest gap while unhealthy.
-        down_interval_max: Option<Positive>,
-        /// Gap for endpoints that are not active.
-        standby_interval: Option<Positive>,
-        /// Deadline of one attempt.
-        timeout: Option<Positive>,
-        /// Passes in a row that make an endpoint healthy.
-        rise: Option<Int<1, 100>>,
-        /// Failures in a row that make it unhealthy.
-        fall: Option<Int<1, 100>>,
-        /// Random part of each gap, from 0.0 to 0.5.
-        jitter: Option<Ratio<500>>,
-        /// What this check costs, when it is not what the service's `cost` says.
-        cost: Option<At<Cost>>,
-        /// Port to connect to instead of the address's. Not for exec.
-        port: Option<Int<1, 65_535>>,
-        /// http: appended to the address; starts with `/`.
-        path: Option<Text>,
-        /// http: GET by default, POST with a body.
-        method: Option<Text>,
-        /// http: request headers.
-        headers: Option<Map<Text>>,
-        /// http: request body.
-        body: Option<Text>,
-        /// http and tcp: what the answer must be.
-        expect: Option<Expect>,
-        /// http and tls: the name asked for and verified, when it is not the host.
-        server_name: Option<Text>,
-        /// http and tls: PEM file of the roots to trust instead of the platform's.
-        ca_file: Option<Text>,
-        /// http and tls: a certificate that ends sooner makes a pass `degraded`; "48h" by default.
-        expiry_warning: Option<NonNegative>,
-        /// tcp: sent once connected.
-        send: Option<Text>,
-        /// exec: program and arguments, never a shell line; exit code 0 is a pass.
-        command: Option<List<Text>>,
-        /// exec: environment besides `PATH` and the endpoint's own `env`.
-        env: Option<Map<Text>>,
-    }
-
-    /// What an answer must be. Texts here are literal: no interpolation.
-    struct Expect {
-        /// http: accepted statuses, such as 200, "2xx" or "200-299"; "2xx" by default.
-        status: Option<OneOrMany<Status>>,
-        /// http: statuses that mean something else than their class says.
-        outcomes: Option<Map<At<Mapped>>>,
-        /// http: headers that must be there, with what each must contain.
-        headers: Option<Map<Text>>,
-        /// http: texts that the body must contain.
-        body_contains: Option<OneOrMany<Text>>,
-        /// http: texts that it must not contain.
-        body_excludes: Option<OneOrMany<Text>>,
-        /// http: a regular expression that it must match.
-        body_matches: Option<Text>,
-        /// http: JSON pointers and the value that each must have; `true`: it must exist and not be false.
-        json: Option<Map<Json>>,
-        /// http: whether a GraphQL `errors` member fails the check.
-        graphql: Option<At<bool>>,
-        /// http: an answer slower than this is `degraded`.
-        slow: Option<Positive>,
-        /// tcp: text that the answer must contain.
-        reply: Option<Text>,
-    }
-
     /// Limits of each endpoint's circuit breaker.
     struct Breaker {
         /// Whether it trips by itself; "auto" by default.
@@ -264,46 +190,6 @@ tables! {
         max_suppress: Option<Positive>,
     }
 
-    /// Where the active configuration goes.
-    struct Output {
-        /// What kind of output.
-        r#type: Need<At<OutputKind>>,
-        /// Its name in status, metrics and logs; the type and the path by default.
-        name: Option<Text>,
-        /// The file.
-        path: Need<Text>,
-        /// How values are escaped; "dotenv" by default.
-        format: Option<At<Format>>,
-        /// Permission bits as octal text; "0600" by default.
-        mode: Option<Text>,
-        /// Owner by number.
-        uid: Option<Int<0, 4_294_967_294>>,
-        /// Group by number.
-        gid: Option<Int<0, 4_294_967_294>>,
-        /// Whether lines that are not ours are kept; false by default.
-        merge: Option<At<bool>>,
-        /// The services written to it; all by default.
-        services: Option<List<Text>>,
-        /// What to do when it changed.
-        on_change: Option<OneOrMany<OnChange>>,
-    }
-
-    /// What to do when an output changed: a signal or a command.
-    struct OnChange {
-        /// Signal to send, such as "SIGHUP"; needs `pid_file` or `process`.
-        signal: Option<Text>,
-        /// File with the number of the process to signal.
-        pid_file: Option<Text>,
-        /// Name of the processes to signal.
-        process: Option<Text>,
-        /// Program and arguments to run, never a shell line.
-        command: Option<List<Text>>,
-        /// How long it may take; "10s" by default.
-        timeout: Option<Positive>,
-        /// Changes closer together than this run it once; "500ms" by default.
-        debounce: Option<NonNegative>,
-    }
-
     /// Who is told of events.
     struct Alert {
         /// What kind of alert.
@@ -362,36 +248,6 @@ choices! {
         HealthWeighted = "health_weighted",
     }
 
-    /// What a probe does.
-    enum ProbeKind or UnknownValue {
-        /// One HTTP request with assertions on the answer.
-        Http = "http",
-        /// A TCP connection.
-        Tcp = "tcp",
-        /// A TLS handshake.
-        Tls = "tls",
-        /// A command.
-        Exec = "exec",
-    }
-
-    /// What a status means.
-    enum Mapped or UnknownValue {
-        /// A pass.
-        Ok = "ok",
-        /// A pass with a warning.
-        Degraded = "degraded",
-        /// A failure.
-        ServerError = "server_error",
-        /// Slow down, or a quota used up.
-        Throttled = "throttled",
-        /// Credential refused.
-        Auth = "auth",
-        /// The request is wrong.
-        ClientError = "client_error",
-        /// Not in the wanted role.
-        WrongRole = "wrong_role",
-    }
-
     /// How a breaker is set.
     enum BreakerMode or UnknownValue {
         /// It trips and resets by itself.
@@ -420,26 +276,6 @@ choices! {
         Manual = "manual",
         /// Never; only a failure moves.
         Never = "never",
-    }
-
-    /// A kind of output.
-    enum OutputKind or UnknownValue {
-        /// A file of variables.
-        EnvFile = "env_file",
-    }
-
-    /// How an env file is escaped.
-    enum Format or UnknownValue {
-        /// For dotenv readers.
-        Dotenv = "dotenv",
-        /// For `docker run --env-file`.
-        Docker = "docker",
-        /// For systemd's `EnvironmentFile=`.
-        Systemd = "systemd",
-        /// For `. file` in a POSIX shell.
-        Shell = "shell",
-        /// One JSON object.
-        Json = "json",
     }
 
     /// A kind of alert.

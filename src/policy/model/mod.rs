@@ -1,0 +1,125 @@
+//! The compiled policy: what the rest of the sidecar works from.
+//!
+//! Every value in here has been checked by `policy::compile`; nobody downstream validates again.
+
+mod output;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::id::{EndpointName, ServiceName};
+use crate::core::rules::Rules;
+use crate::policy::secret::Secret;
+
+pub use output::*;
+pub use probe::*;
+
+/// A SHA-256 digest, printed as lower-case hexadecimal.
+#[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The whole policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Digest of the canonical form, secrets included: equal digests need no reload.
+    pub digest: Digest,
+    /// Who we are and where our state lives.
+    pub sidecar: Sidecar,
+    /// The read-only HTTP surface.
+    pub admin: Admin,
+    /// The operators' socket.
+    pub control: Control,
+    /// What the engine decides by.
+    pub rules: Arc<Rules>,
+    /// The services by name.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Where the active configuration goes, in the order of the file.
+    pub outputs: Vec<Output>,
+    /// Who is told of events.
+    pub alerts: Vec<Alert>,
+    /// Every file the policy reads a secret from; a change of one is a reload.
+    pub secret_files: Vec<PathBuf>,
+}
+
+/// Who we are and where our state lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sidecar {
+    /// Shown in status and alerts.
+    pub name: String,
+    /// Where state is kept; already defaulted.
+    pub state_dir: PathBuf,
+}
+
+/// The read-only HTTP surface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Admin {
+    /// Where to listen; `None` when switched off.
+    pub listen: Option<SocketAddr>,
+    /// Values of `Host` accepted besides the loopback names and `listen` itself.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// The operators' socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Control {
+    /// Its path; created with mode 0600.
+    pub socket: PathBuf,
+}
+
+/// One logical upstream.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The preset it was made from.
+    pub preset: Option<String>,
+    /// Its endpoints by name; the order of preference is in [`Rules`].
+    pub endpoints: BTreeMap<EndpointName, Endpoint>,
+}
+
+/// One address and credential.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Its address as written, without user info and query: for display only.
+    pub url: Option<String>,
+    /// What is published when it is active.
+    pub env: BTreeMap<String, Secret>,
+    /// The frequent, cheap check.
+    pub probe: Arc<Probe>,
+    /// The rarer, dearer one.
+    pub deep_probe: Option<Arc<Probe>>,
+}
+
+/// Who is told of events.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    /// The alert's name in status, metrics and logs.
+    pub name: String,
+    /// Where to; may hold a secret.
+    pub url: Secret,
+    /// Request headers.
+    pub headers: Vec<(String, Secret)>,
+    /// Which events; all that alert by default when empty.
+    pub events: Vec<String>,
+    /// Deadline of one delivery.
+    pub timeout: Duration,
+}
