@@ -13,6 +13,7 @@
 //! 6. Our own faults (no route, no descriptors, no resolver) are `local`, never the endpoint's.
 
 mod address;
+mod channel;
 mod dial;
 mod exec;
 mod expect;

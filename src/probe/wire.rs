@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,31 +14,38 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes read from one connection at most: a full body, a full head and the framing of both.
-/// Nothing else bounds how many interim answers a server sends, or how finely it chops a body.
-pub(super) const READ_MAX: usize = 128 * 1024;
-
 /// What was read so far; stays readable while the connection is owned elsewhere.
+///
+/// Until [`Meter::allow`] is called nothing may be read.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     read: AtomicUsize,
-    first: OnceLock<Instant>,
+    limit: AtomicUsize,
+    first: Mutex<Option<Instant>>,
 }
 
 impl Meter {
-    /// When the first byte came.
+    /// When the first byte since the last [`Meter::allow`] came.
     pub(super) fn first_byte(&self) -> Option<Instant> {
-        self.first.get().copied()
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the limit was reached.
     pub(super) fn exhausted(&self) -> bool {
-        self.read.load(Ordering::Relaxed) >= READ_MAX
+        self.read.load(Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A new answer begins, of this many bytes at most.
+    pub(super) fn allow(&self, limit: usize) {
+        self.read.store(0, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn note(&self, count: usize) {
         if count > 0 {
-            self.first.get_or_init(Instant::now);
+            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(Instant::now);
             self.read.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -138,6 +145,8 @@ mod tests {
 
     use super::*;
 
+    const READ_MAX: usize = 128 * 1024;
+
     /// A wire to a peer that has said this already.
     async fn wire_with(unasked: &[u8]) -> (Wire, Arc<Meter>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -146,6 +155,7 @@ mod tests {
         peer.write_all(unasked).await.unwrap();
         stream.readable().await.unwrap();
         let meter = Arc::new(Meter::default());
+        meter.allow(READ_MAX);
         (Wire::plain(stream, Arc::clone(&meter)), meter, peer)
     }
 
