@@ -162,6 +162,23 @@ pub struct EndpointDocument {
     /// How long the certificate seen last is still valid, in seconds.
     #[serde(default)]
     pub certificate_expires_in_seconds: Option<f64>,
+    /// What is left of a quota or a rate limit, as told last.
+    #[serde(default)]
+    pub quota: Option<QuotaDocument>,
+}
+
+/// What is left of a quota or a rate limit; what was not told is absent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct QuotaDocument {
+    /// How much there is in one period.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// How much of it is left.
+    #[serde(default)]
+    pub remaining: Option<u64>,
+    /// When, from the moment it was told, the period ends, in seconds.
+    #[serde(default)]
+    pub resets_in_seconds: Option<f64>,
 }
 
 /// Where the time of an attempt went, in seconds; a part that did not happen is absent.
@@ -261,6 +278,7 @@ fn endpoint(seen: &EndpointStatus, clock: Clock<'_>) -> EndpointDocument {
         next_probe_at: seen.next_probe_at.map(clock),
         phases: None,
         certificate_expires_in_seconds: None,
+        quota: None,
     }
 }
 

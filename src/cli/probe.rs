@@ -243,6 +243,11 @@ fn attempt(report: &Report) -> Value {
         "status": report.status,
         "address": report.address.map(|address| address.to_string()),
         "certificate_seconds": seconds(report.certificate_expires_in),
+        "quota": report.quota.map(|quota| json!({
+            "limit": quota.limit,
+            "remaining": quota.remaining,
+            "resets_in_seconds": seconds(quota.resets_in),
+        })),
         "phases_seconds": {
             "resolve": seconds(resolve),
             "connect": seconds(connect),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::document::{PhasesDocument, StatusDocument};
+use crate::admin::document::{PhasesDocument, QuotaDocument, StatusDocument};
 use crate::admin::hub::EventHub;
 use crate::admin::protocol::{Answer, ControlFailure, Response};
 use crate::core::action::{
@@ -30,7 +30,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::keeper::Keeper;
 use crate::output::{ActiveConfig, ActiveService};
 use crate::policy::model::{Endpoint, Policy, Probe};
-use crate::probe::{Phases, Prober, Report};
+use crate::probe::{Phases, Prober, Quota, Report};
 use crate::store::Store;
 use crate::telemetry::{log, metric};
 
@@ -53,12 +53,24 @@ pub(crate) struct Probed {
 }
 
 /// The latest timings of one endpoint, which the engine does not need.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Where the time went.
-    pub(crate) phases: Phases,
-    /// Time until the certificate ends.
-    pub(crate) certificate_expires_in: Option<Duration>,
+    phases: Phases,
+    /// Time until the certificate ends, as seen last.
+    certificate_expires_in: Option<Duration>,
+    /// What is left of a quota, as told last.
+    quota: Option<Quota>,
+}
+
+impl Seen {
+    /// Takes in the latest report. Not every probe of an endpoint sees a certificate or a quota,
+    /// so what an earlier one saw stays.
+    pub(crate) fn update(&mut self, report: &Report) {
+        self.phases = report.phases;
+        self.certificate_expires_in = report.certificate_expires_in.or(self.certificate_expires_in);
+        self.quota = report.quota.or(self.quota);
+    }
 }
 
 /// Everything the effects reach.
@@ -240,6 +252,11 @@ impl Effects {
                     total: seen.phases.total.as_secs_f64(),
                 });
                 shown.certificate_expires_in_seconds = seconds(seen.certificate_expires_in);
+                shown.quota = seen.quota.map(|quota| QuotaDocument {
+                    limit: quota.limit,
+                    remaining: quota.remaining,
+                    resets_in_seconds: seconds(quota.resets_in),
+                });
             }
         }
         document
@@ -365,6 +382,7 @@ async fn run_probe(
             address: None,
             certificate_expires_in: None,
             status: None,
+            quota: None,
         },
     }
 }

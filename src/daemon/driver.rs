@@ -23,13 +23,13 @@ use crate::core::id::Revision;
 use crate::core::input::{Input, Sense};
 use crate::core::time::Instant;
 use crate::daemon::clock::Clock;
-use crate::daemon::dispatch::{Effects, Probed, Seen};
+use crate::daemon::dispatch::{Effects, Probed};
 use crate::daemon::lifecycle::Manager;
 use crate::daemon::outputs::Outputs;
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
 use crate::output::{OutputReport, ReportKind};
-use crate::probe::Phases;
+use crate::probe::{Phases, Quota};
 use crate::telemetry::metric::{self, MetricsHandle};
 use crate::watch::{SourceEvent, Watcher};
 
@@ -169,14 +169,15 @@ impl Driver {
     fn on_probed(&mut self, probed: Probed) {
         let Probed { order, report } = probed;
         let outcome = report.observation.outcome;
-        let phases = report.phases;
         let (service, endpoint) = (order.service, order.endpoint);
-        metric::probe_finished(&service, &endpoint, order.kind, outcome, &timed(&phases));
+        metric::probe_finished(&service, &endpoint, order.kind, outcome, &timed(&report.phases));
         if let Some(left) = report.certificate_expires_in {
             metric::tls_expiry(&service, &endpoint, left.as_secs_f64());
         }
-        let seen = Seen { phases, certificate_expires_in: report.certificate_expires_in };
-        self.effects.seen.insert((service, endpoint), seen);
+        if let Some(Quota { limit, remaining, .. }) = report.quota {
+            metric::quota(&service, &endpoint, limit, remaining);
+        }
+        self.effects.seen.entry((service, endpoint)).or_default().update(&report);
         self.step(Input::Probed { attempt: order.attempt, observation: report.observation });
     }
 

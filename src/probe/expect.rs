@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::core::outcome::Outcome;
 use crate::policy::model::{HttpExpect, MappedOutcome};
 use crate::probe::finding::{Finding, Step};
-use crate::probe::retry_after;
+use crate::probe::report::Quota;
+use crate::probe::{quota, retry_after};
 
 /// What was read of a body.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub(super) fn headers(expect: &HttpExpect, headers: &HeaderMap) -> Step {
 
 /// Whether any expectation needs the body's bytes.
 pub(super) fn looks_at_body(expect: &HttpExpect) -> bool {
-    looks_at_text(expect) || looks_at_json(expect)
+    looks_at_text(expect) || looks_at_json(expect) || quota::is_in_body(expect)
 }
 
 fn looks_at_text(expect: &HttpExpect) -> bool {
@@ -172,6 +173,17 @@ fn same(wanted: &Value, found: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// A good answer that says that a quota named by the policy is used up: the next real call will
+/// be refused.
+pub(super) fn quota(expect: &HttpExpect, quota: Option<Quota>) -> Step {
+    let used_up = quota.is_some_and(|quota| quota.remaining == Some(0));
+    if quota::is_in_body(expect) && used_up {
+        let retry_after = quota.and_then(|quota| quota.resets_in);
+        return Err(Finding::new(Outcome::Throttled { retry_after }, "quota is used up"));
+    }
+    Ok(())
 }
 
 /// A good answer that came late is `degraded`.

@@ -14,6 +14,7 @@ use crate::probe::channel::{Channel, Outgoing};
 use crate::probe::dial::Dialler;
 use crate::probe::expect;
 use crate::probe::finding::{Finding, Step};
+use crate::probe::quota;
 use crate::probe::tls;
 use crate::probe::trace::{Stage, Trace};
 use crate::probe::wire::{Meter, Wire};
@@ -64,10 +65,13 @@ async fn converse(
     }
     let (head, body) = answer?.into_parts();
     trace.status = Some(head.status.as_u16());
+    trace.quota = quota::read(&head.headers);
     expect::status(expect, head.status, &head.headers)?;
     expect::headers(expect, &head.headers)?;
     let body = channel.body(body, BODY_MAX, expect::looks_at_body(expect)).await?;
-    expect::body(expect, &head.headers, &body)
+    trace.quota = quota::of_body(expect, &body).or(trace.quota);
+    expect::body(expect, &head.headers, &body)?;
+    expect::quota(expect, trace.quota)
 }
 
 /// The request as the policy words it; what it leaves out gets our defaults.

@@ -20,13 +20,15 @@ mod expect;
 mod finding;
 mod http;
 mod prober;
+mod quota;
 mod report;
 mod resolve;
 mod retry_after;
+mod span;
 mod tcp;
 mod tls;
 mod trace;
 mod wire;
 
 pub use prober::{ProbeSetupError, Prober};
-pub use report::{Phases, Report};
+pub use report::{Phases, Quota, Report};

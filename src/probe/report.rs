@@ -20,6 +20,17 @@ pub struct Phases {
     pub total: Duration,
 }
 
+/// How much of a service may still be used, as far as it said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quota {
+    /// How much there is in one period.
+    pub limit: Option<u64>,
+    /// How much of it is left.
+    pub remaining: Option<u64>,
+    /// When the period ends.
+    pub resets_in: Option<Duration>,
+}
+
 /// What one attempt found. Free of secrets, `Debug` included.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Report {
@@ -34,4 +45,6 @@ pub struct Report {
     pub certificate_expires_in: Option<Duration>,
     /// The HTTP status, if there was one.
     pub status: Option<u16>,
+    /// What the server said about a quota or a rate limit, if anything.
+    pub quota: Option<Quota>,
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::core::outcome::{Observation, Outcome};
 use crate::probe::finding::{Finding, Step};
-use crate::probe::report::{Phases, Report};
+use crate::probe::report::{Phases, Quota, Report};
 
 /// What an attempt is busy with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +33,7 @@ pub(super) struct Trace {
     pub(super) address: Option<SocketAddr>,
     pub(super) certificate_left: Option<Duration>,
     pub(super) status: Option<u16>,
+    pub(super) quota: Option<Quota>,
 }
 
 impl Trace {
@@ -46,6 +47,7 @@ impl Trace {
             address: None,
             certificate_left: None,
             status: None,
+            quota: None,
         }
     }
 
@@ -109,6 +111,7 @@ impl Trace {
             address: self.address,
             certificate_expires_in: self.certificate_left,
             status: self.status,
+            quota: self.quota,
         }
     }
 }

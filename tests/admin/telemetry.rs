@@ -85,6 +85,7 @@ fn say_everything() {
     metric::probe_started(second);
     metric::probes_in_flight(3);
     metric::tls_expiry(&service, &endpoint, -5.0);
+    metric::quota(&service, &endpoint, Some(1000), Some(850));
     metric::event(&Event::Switched(fixture::decision(1)));
     let (why, cause) = (HoldReason::Budget, String::from("6 moves"));
     metric::event(&Event::Held { service: service.clone(), why, cause: cause.clone() });

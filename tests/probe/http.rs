@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::policy::secret::Secret;
+use mcp_failover::probe::Quota;
 
 use super::{PATIENT, assert_end, detail, get, http, outcome, pointer, target};
 use crate::common::upstream::{Behaviour, Upstream};
@@ -175,4 +176,47 @@ async fn port_zero_is_an_outcome_too() {
     let mut check = http(&upstream);
     check.target = target(0);
     assert_ne!(outcome(&get(&check, PATIENT).await), Outcome::Ok);
+}
+
+fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Behaviour {
+    let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    Behaviour::Answer(status, headers.collect(), body.to_owned())
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_rate_limit_is_reported_with_any_answer() {
+    let limits =
+        [("X-RateLimit-Limit", "100"), ("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "30")];
+    let quota =
+        Quota { limit: Some(100), remaining: Some(7), resets_in: Some(Duration::from_secs(30)) };
+    let upstream = Upstream::start(answer(200, &limits, ""));
+    let report = get(&http(&upstream), PATIENT).await;
+    assert_end(&report, Outcome::Ok, "");
+    assert_eq!(report.quota, Some(quota));
+    upstream.set(answer(429, &limits, ""));
+    let report = get(&http(&upstream), PATIENT).await;
+    assert_end(&report, Outcome::Throttled { retry_after: quota.resets_in }, "HTTP 429");
+    assert_eq!(report.quota, Some(quota));
+}
+
+#[tokio::test]
+async fn a_quota_in_the_body_is_reported_and_all_of_it_used_is_throttled() {
+    let usage =
+        |used: u32| Behaviour::Json(format!("{{\"key\":{{\"usage\":{used},\"limit\":1000}}}}"));
+    let upstream = Upstream::start(usage(150));
+    let mut check = http(&upstream);
+    check.expect.quota_used = Some("/key/usage".to_owned());
+    check.expect.quota_limit = Some("/key/limit".to_owned());
+    let report = get(&check, PATIENT).await;
+    assert_end(&report, Outcome::Ok, "");
+    let left = |remaining| Quota { limit: Some(1000), remaining: Some(remaining), resets_in: None };
+    assert_eq!(report.quota, Some(left(850)));
+    upstream.set(usage(1000));
+    let report = get(&check, PATIENT).await;
+    assert_end(&report, Outcome::Throttled { retry_after: None }, "quota is used up");
+    assert_eq!(report.quota, Some(left(0)));
+    upstream.set(Behaviour::Json("{\"key\":{}}".to_owned()));
+    let report = get(&check, PATIENT).await;
+    assert_end(&report, Outcome::Ok, "");
+    assert_eq!(report.quota, None, "what is not told is not made up");
 }

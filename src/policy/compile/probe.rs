@@ -312,6 +312,8 @@ fn expect(raw: Option<&Expect>, ctx: &mut Ctx<'_>) -> HttpExpect {
         body_matches: raw.body_matches.as_ref().and_then(|pattern| regex(pattern, ctx)),
         json: json(raw, ctx),
         graphql: raw.graphql.is_some_and(|graphql| graphql.value),
+        quota_used: None,
+        quota_limit: None,
         slow: raw.slow.map(|slow| slow.value),
     }
 }

@@ -302,6 +302,10 @@ pub struct HttpExpect {
     pub json: BTreeMap<String, Option<serde_json::Value>>,
     /// Whether a GraphQL `errors` member fails the check.
     pub graphql: bool,
+    /// JSON pointer to how much of a quota is used up. All of it is `throttled`.
+    pub quota_used: Option<String>,
+    /// JSON pointer to how much the quota is.
+    pub quota_limit: Option<String>,
     /// An answer slower than this is `degraded`.
     pub slow: Option<Duration>,
 }

@@ -117,6 +117,10 @@ catalogue! {
         "Leases of the endpoint that are out.";
     TLS_EXPIRY: Gauge Seconds "mcp_failover_tls_certificate_expiry_seconds" ["service" "endpoint"]
         "Seconds until the first certificate of the endpoint's chain expires; negative when it has.";
+    QUOTA_LIMIT: Gauge Count "mcp_failover_quota_limit" ["service" "endpoint"]
+        "Size of the quota or rate limit that the endpoint told of last.";
+    QUOTA_REMAINING: Gauge Count "mcp_failover_quota_remaining" ["service" "endpoint"]
+        "What is left of the quota or rate limit that the endpoint told of last.";
     SERVICE_STATE: Gauge Count "mcp_failover_service_state" ["service" "state"]
         "A service in one word: 1 for the present state, 0 for the others.";
     SERVICE_HELD: Gauge Count "mcp_failover_service_held" ["service" "reason"]

@@ -122,6 +122,20 @@ pub fn tls_expiry(service: &ServiceName, endpoint: &EndpointName, seconds: f64) 
     set(&TLS_EXPIRY, &[service.as_str(), endpoint.as_str()], seconds);
 }
 
+/// An endpoint told of a quota or a rate limit.
+pub fn quota(
+    service: &ServiceName,
+    endpoint: &EndpointName,
+    limit: Option<u64>,
+    remaining: Option<u64>,
+) {
+    for (metric, value) in [(&QUOTA_LIMIT, limit), (&QUOTA_REMAINING, remaining)] {
+        if let Some(value) = value {
+            set(metric, &[service.as_str(), endpoint.as_str()], float(value));
+        }
+    }
+}
+
 /// An event was told to listeners: counts it, and what it means.
 pub fn event(event: &Event) {
     add(&EVENTS, &[event.label()], 1);
