@@ -187,8 +187,8 @@ pub(super) fn quota(expect: &HttpExpect, quota: Option<Quota>) -> Step {
 }
 
 /// A good answer that came late is `degraded`.
-pub(super) fn speed(expect: &HttpExpect, took: Duration) -> Step {
-    match expect.slow {
+pub(super) fn speed(slow: Option<Duration>, took: Duration) -> Step {
+    match slow {
         Some(slow) if took > slow => {
             let detail = format!("slow: took longer than {slow:?}");
             Err(Finding::new(Outcome::Degraded, detail))

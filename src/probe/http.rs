@@ -32,7 +32,7 @@ pub(super) async fn run(dialler: &Dialler, check: &HttpCheck, trace: &mut Trace)
     let mut channel = open(dialler, check, trace).await?;
     trace.enter(Stage::Answer);
     converse(&mut channel, request, check, trace).await?;
-    expect::speed(&check.expect, trace.elapsed())?;
+    expect::speed(check.expect.slow, trace.elapsed())?;
     check.tls.as_ref().map_or(Ok(()), |options| tls::expiry(options, trace))
 }
 

@@ -14,13 +14,16 @@
 
 mod address;
 mod channel;
+pub mod codec;
 mod dial;
 mod exec;
 mod expect;
 mod finding;
 mod http;
+mod link;
 mod prober;
 mod quota;
+mod redis;
 mod report;
 mod resolve;
 mod retry_after;

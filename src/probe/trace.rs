@@ -80,6 +80,13 @@ impl Trace {
         self.since = moment;
     }
 
+    /// The answer has begun, if it was waited for and had not begun before.
+    pub(super) fn first_byte_at(&mut self, moment: Instant) {
+        if self.stage == Stage::Answer {
+            self.enter_at(Stage::Body, moment);
+        }
+    }
+
     /// What it means that the deadline came in this stage.
     pub(super) fn timed_out(&self, timeout: Duration) -> Finding {
         let what = match self.stage {

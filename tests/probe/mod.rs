@@ -4,6 +4,8 @@ mod exec;
 mod hostile;
 mod http;
 mod nginx;
+mod peer;
+mod redis;
 mod secrets;
 mod system;
 mod tcp;
