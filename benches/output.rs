@@ -27,6 +27,7 @@ fn config(revision: u64, endpoint: &str) -> ActiveConfig {
         let active = ActiveService {
             endpoint: Some(EndpointName::new(endpoint)),
             env: ["HOST", "KEY", "NAMESPACE"].map(variable).into(),
+            moved: None,
         };
         (ServiceName::new(&format!("service-{index}")), active)
     };
@@ -43,6 +44,7 @@ fn env_file(path: &Path) -> EnvFile {
         owner: (None, None),
         services: Vec::new(),
         on_change: Vec::new(),
+        effective_timeout: None,
     }
 }
 

@@ -37,14 +37,18 @@ type Active = BTreeMap<ServiceName, Option<EndpointName>>;
 impl Render {
     pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         let policy = self.control.policy().load(terminal)?;
-        let wanted: Vec<&Output> = policy.outputs.iter().filter(|one| self.wants(one)).collect();
+        let files = policy.outputs.iter().filter_map(|output| match output {
+            Output::EnvFile(file) => Some(file),
+            Output::Template(_) | Output::Socket(_) | Output::Proxy(_) => None,
+        });
+        let wanted: Vec<&EnvFile> = files.filter(|file| self.wants(file)).collect();
         if let (Some(name), true) = (&self.output, wanted.is_empty()) {
             return Err(Failure::UnknownOutput { name: name.clone() });
         }
         let (revision, active) = self.active(&policy, terminal);
         let config = config(&policy, revision, &active, self.show_secrets);
         let alone = wanted.len() == 1;
-        for Output::EnvFile(file) in wanted {
+        for file in wanted {
             if !alone {
                 let title = format!("# {}", file.path.display());
                 terminal.print(&format!("{}\n", terminal.paint(Tone::Quiet, title)))?;
@@ -54,10 +58,9 @@ impl Render {
         Ok(Exit::Fine)
     }
 
-    fn wants(&self, output: &Output) -> bool {
-        let Output::EnvFile(file) = output;
+    fn wants(&self, file: &EnvFile) -> bool {
         self.output.as_deref().is_none_or(|name| {
-            name == output.name() || file.path.as_os_str() == std::ffi::OsStr::new(name)
+            name == file.name || file.path.as_os_str() == std::ffi::OsStr::new(name)
         })
     }
 
@@ -87,7 +90,7 @@ fn config(policy: &Policy, revision: Revision, active: &Active, show: bool) -> A
         let endpoint = active.get(name).cloned().flatten();
         let known = endpoint.as_ref().and_then(|endpoint| service.endpoints.get(endpoint));
         let env = known.map(|endpoint| masked(&endpoint.env, show)).unwrap_or_default();
-        (name.clone(), ActiveService { endpoint, env })
+        (name.clone(), ActiveService { endpoint, env, moved: None })
     });
     ActiveConfig { revision, services: services.collect() }
 }

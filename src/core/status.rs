@@ -12,6 +12,7 @@ use crate::core::health::Health;
 use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::core::outcome::Outcome;
 use crate::core::rules::Strategy;
+use crate::core::select::Candidate;
 use crate::core::time::Instant;
 
 /// Everything at one moment.
@@ -56,6 +57,21 @@ pub struct ServiceStatus {
     pub failback_at: Option<Instant>,
     /// The endpoints by name.
     pub endpoints: BTreeMap<EndpointName, EndpointStatus>,
+}
+
+/// Which endpoints may take calls to a service now.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Offer {
+    /// The endpoint published.
+    pub active: Option<EndpointName>,
+    /// How one of the candidates is chosen.
+    pub strategy: Strategy,
+    /// The service in one word.
+    pub state: ServiceState,
+    /// The peers to choose from; the published one alone where it is the only choice.
+    pub candidates: Vec<(EndpointName, Candidate)>,
+    /// Others that serve, best first: for a call that none of the candidates took.
+    pub fallbacks: Vec<EndpointName>,
 }
 
 /// A service in one word.

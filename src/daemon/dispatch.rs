@@ -18,17 +18,17 @@ use crate::admin::document::{PhasesDocument, QuotaDocument, StatusDocument};
 use crate::admin::hub::EventHub;
 use crate::admin::protocol::{Answer, ControlFailure, Response};
 use crate::core::action::{
-    Action, Actions, Decision, Event, MoveKind, ProbeKind, ProbeOrder, Publication, Receipt,
-    Refusal,
+    Action, Actions, Decision, Event, LeaseRefusal, MoveKind, ProbeKind, ProbeOrder, Publication,
+    Receipt, Refusal,
 };
-use crate::core::id::{AttemptId, EndpointName, Revision, ServiceName, Ticket};
+use crate::core::id::{AttemptId, EndpointName, LeaseId, Revision, ServiceName, Ticket};
 use crate::core::outcome::{Observation, Outcome};
 use crate::core::record::{EventRecord, HistoryRecord, SCHEMA};
 use crate::core::snapshot::Snapshot;
 use crate::core::time::Instant;
 use crate::daemon::clock::Clock;
 use crate::daemon::keeper::Keeper;
-use crate::output::{ActiveConfig, ActiveService};
+use crate::output::{ActiveConfig, ActiveService, Lease, Moved, Offers};
 use crate::policy::model::{Endpoint, Policy, Probe};
 use crate::probe::{Phases, Prober, Quota, Report};
 use crate::store::Store;
@@ -81,6 +81,7 @@ pub(crate) struct Effects {
     pub(crate) keeper: Keeper,
     pub(crate) hub: EventHub,
     pub(crate) configs: watch::Sender<Option<Arc<ActiveConfig>>>,
+    pub(crate) offers: watch::Sender<Arc<Offers>>,
     pub(crate) prober: Prober,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) probed: mpsc::Sender<Probed>,
@@ -93,6 +94,8 @@ pub(crate) struct Effects {
     started: VecDeque<(AttemptId, Instant)>,
     decided: BTreeMap<Revision, Instant>,
     published: Option<Publication>,
+    moved: BTreeMap<ServiceName, Moved>,
+    lending: BTreeMap<Ticket, oneshot::Sender<Result<Lease, LeaseRefusal>>>,
     save_at: Option<Instant>,
     tickets: Ticket,
     seq: u64,
@@ -119,6 +122,7 @@ impl Effects {
             keeper: means.keeper,
             hub: means.hub,
             configs: watch::Sender::new(None),
+            offers: watch::Sender::new(Arc::new(Offers::default())),
             prober: means.prober,
             permits: Arc::new(Semaphore::new(means.probes_max)),
             probed: means.probed,
@@ -130,6 +134,8 @@ impl Effects {
             started: VecDeque::new(),
             decided: BTreeMap::new(),
             published: None,
+            moved: BTreeMap::new(),
+            lending: BTreeMap::new(),
             save_at: None,
             tickets: Ticket::default(),
             seq: 0,
@@ -150,6 +156,7 @@ impl Effects {
             self.save_at.get_or_insert(now + SAVE_GAP);
         }
         let mut durable = durable.flatten();
+        self.note_moves(&actions);
         for action in actions {
             match action {
                 Action::Probe(order) => self.probe(order, now),
@@ -157,8 +164,9 @@ impl Effects {
                 Action::Record(decision) => self.record(decision, now),
                 Action::Emit(event) => self.emit(event, now),
                 Action::Answer { ticket, result } => self.answer(ticket, result),
-                // Stored above; and leases are asked for by the outputs that serve them.
-                Action::Persist | Action::Granted { .. } => {}
+                Action::Granted { ticket, result } => self.lend(ticket, result),
+                // Stored above.
+                Action::Persist => {}
             }
         }
     }
@@ -191,6 +199,16 @@ impl Effects {
     pub(crate) fn expect_answer(&mut self, reply: oneshot::Sender<Response>) -> Ticket {
         self.tickets = self.tickets.next();
         self.waiting.insert(self.tickets, reply);
+        self.tickets
+    }
+
+    /// Remembers who wants a lease, until the engine answers.
+    pub(crate) fn expect_lease(
+        &mut self,
+        reply: oneshot::Sender<Result<Lease, LeaseRefusal>>,
+    ) -> Ticket {
+        self.tickets = self.tickets.next();
+        self.lending.insert(self.tickets, reply);
         self.tickets
     }
 
@@ -285,7 +303,7 @@ impl Effects {
         now: Instant,
         durable: Option<oneshot::Receiver<bool>>,
     ) {
-        let config = Arc::new(configuration(&self.policy, &publication));
+        let config = Arc::new(configuration(&self.policy, &publication, &self.moved));
         self.decided.insert(publication.revision, now);
         while self.decided.len() > REVISIONS_REMEMBERED {
             self.decided.pop_first();
@@ -306,6 +324,27 @@ impl Effects {
                 newer
             });
         });
+    }
+
+    /// A configuration says how each service came where it is, so moves are noted before it is made.
+    fn note_moves(&mut self, actions: &Actions) {
+        for action in actions {
+            let Action::Record(decision) = action else { continue };
+            let moved = Moved {
+                revision: decision.revision,
+                from: decision.from.clone(),
+                kind: decision.kind,
+                cause: Arc::from(decision.cause.as_str()),
+            };
+            self.moved.insert(decision.service.clone(), moved);
+        }
+    }
+
+    fn lend(&mut self, ticket: Ticket, result: Result<(LeaseId, EndpointName), LeaseRefusal>) {
+        if let Some(reply) = self.lending.remove(&ticket) {
+            // Whoever asked may have hung up; the lease then ends by its time.
+            reply.send(result.map(|(id, endpoint)| Lease { id, endpoint })).ok();
+        }
     }
 
     fn record(&mut self, decision: Decision, now: Instant) {
@@ -388,7 +427,11 @@ async fn run_probe(
 }
 
 /// The active endpoints' variables, all of one revision.
-pub(crate) fn configuration(policy: &Policy, publication: &Publication) -> ActiveConfig {
+pub(crate) fn configuration(
+    policy: &Policy,
+    publication: &Publication,
+    moved: &BTreeMap<ServiceName, Moved>,
+) -> ActiveConfig {
     let services = publication.active.iter().filter_map(|(name, endpoint)| {
         let service = policy.services.get(name)?;
         let env = endpoint
@@ -396,7 +439,8 @@ pub(crate) fn configuration(policy: &Policy, publication: &Publication) -> Activ
             .and_then(|endpoint| service.endpoints.get(endpoint))
             .map(|endpoint| endpoint.env.clone())
             .unwrap_or_default();
-        Some((name.clone(), ActiveService { endpoint: endpoint.clone(), env }))
+        let moved = moved.get(name).cloned();
+        Some((name.clone(), ActiveService { endpoint: endpoint.clone(), env, moved }))
     });
     ActiveConfig { revision: publication.revision, services: services.collect() }
 }

@@ -22,13 +22,14 @@ use crate::core::engine::Engine;
 use crate::core::id::Revision;
 use crate::core::input::{Input, Sense};
 use crate::core::time::Instant;
+use crate::daemon::calls::OfferRounds;
 use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Probed};
 use crate::daemon::lifecycle::Manager;
 use crate::daemon::outputs::Outputs;
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
-use crate::output::{OutputReport, ReportKind};
+use crate::output::{Feedback, OutputReport, ReportKind};
 use crate::probe::{Phases, Quota};
 use crate::telemetry::metric::{self, MetricsHandle};
 use crate::watch::{SourceEvent, Watcher};
@@ -51,6 +52,7 @@ pub(crate) struct Queues {
     pub(crate) control: mpsc::Receiver<ControlRequest>,
     pub(crate) sources: mpsc::Receiver<SourceEvent>,
     pub(crate) outputs: mpsc::Receiver<OutputReport>,
+    pub(crate) feedback: mpsc::Receiver<Feedback>,
 }
 
 /// The engine and what it moves.
@@ -81,6 +83,7 @@ pub(crate) struct Rounds {
     kept_at: Instant,
     written: BTreeMap<Arc<str>, Revision>,
     revision: Revision,
+    pub(super) offers: OfferRounds,
 }
 
 impl Driver {
@@ -93,6 +96,7 @@ impl Driver {
                 () = sleep_until(self.clock.deadline(wake)) => self.on_time(wake),
                 Some(probed) = queues.probed.recv() => self.on_probed(probed),
                 Some(report) = queues.outputs.recv() => self.on_output(report),
+                Some(feedback) = queues.feedback.recv() => self.on_feedback(feedback),
                 Some(request) = queues.control.recv() => self.on_control(request),
                 Some(event) = queues.sources.recv() => self.on_source(event),
             }
@@ -105,6 +109,7 @@ impl Driver {
         let now = self.clock.now();
         let Self { engine, effects, .. } = self;
         let actions = engine.step(now, input);
+        self.rounds.offers.stale(&actions);
         effects.carry_out(actions, now, || engine.snapshot(now));
         self.rounds.dirty = true;
     }
@@ -128,7 +133,8 @@ impl Driver {
     fn wake_at(&self) -> Instant {
         let beat = self.clock.now() + BEAT;
         let shown = self.rounds.dirty.then(|| self.rounds.shown_at + self.show_gap());
-        [self.engine.deadline(), self.effects.save_at(), self.source.verdict_at(), shown]
+        let offered = self.offers_due_at();
+        [self.engine.deadline(), self.effects.save_at(), self.source.verdict_at(), shown, offered]
             .into_iter()
             .flatten()
             .fold(beat, Instant::min)
@@ -239,6 +245,7 @@ impl Driver {
             metric::probes_in_flight(self.effects.in_flight());
             self.rounds.kept_at = now;
         }
+        self.refresh_offers(now);
         if self.rounds.dirty && now >= self.rounds.shown_at + self.show_gap() {
             self.show();
         }

@@ -4,6 +4,7 @@
 //! end. It decides nothing: it tells the engine what happened and carries out what it asks.
 
 mod begin;
+mod calls;
 mod clock;
 mod dispatch;
 mod driver;

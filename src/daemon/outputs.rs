@@ -1,21 +1,18 @@
 //! One task an output, replaced when its part of the policy changes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::output::{ActiveConfig, OutputReport};
+use crate::output::Board;
 use crate::policy::model::Output;
 
 /// The running outputs.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     running: BTreeMap<String, Running>,
-    configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
-    reports: mpsc::Sender<OutputReport>,
+    board: Board,
 }
 
 #[derive(Debug)]
@@ -27,11 +24,8 @@ struct Running {
 
 impl Outputs {
     /// None yet.
-    pub(crate) const fn new(
-        configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
-        reports: mpsc::Sender<OutputReport>,
-    ) -> Self {
-        Self { running: BTreeMap::new(), configs, reports }
+    pub(crate) const fn new(board: Board) -> Self {
+        Self { running: BTreeMap::new(), board }
     }
 
     /// Starts what is new, replaces what changed, stops what is gone; the rest runs on untouched.
@@ -71,14 +65,14 @@ impl Outputs {
 
     fn start(&self, spec: &Output, old: Option<Running>) -> Running {
         let stop = CancellationToken::new();
-        let (configs, reports) = (self.configs.clone(), self.reports.clone());
+        let board = self.board.clone();
         let (own_spec, own_stop) = (spec.clone(), stop.clone());
         let task = tokio::spawn(async move {
             if let Some(old) = old {
                 old.stop.cancel();
                 old.task.await.ok();
             }
-            crate::output::run(own_spec, configs, reports, own_stop).await;
+            crate::output::run(own_spec, board, own_stop).await;
         });
         Running { spec: spec.clone(), stop, task }
     }

@@ -25,6 +25,7 @@ use crate::daemon::outputs::Outputs;
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::{Served, Surfaces};
 use crate::daemon::{RunError, RunOptions};
+use crate::output::Board;
 use crate::policy::model::Policy;
 use crate::probe::Prober;
 use crate::telemetry::metric::{self, MetricsHandle};
@@ -49,7 +50,8 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let (control_sender, control) = mpsc::channel(QUEUE_MAX);
     let (source_sender, sources) = mpsc::channel(QUEUE_MAX);
     let (report_sender, reports) = mpsc::channel(QUEUE_MAX);
-    let mut queues = Queues { probed, control, sources, outputs: reports };
+    let (feedback_sender, feedback) = mpsc::channel(QUEUE_MAX);
+    let mut queues = Queues { probed, control, sources, outputs: reports, feedback };
 
     let (keeper, store_thread) = Keeper::start(store)?;
     let effects = Effects::new(Means {
@@ -70,12 +72,24 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
         let (watcher, shutdown) = (Arc::clone(&watcher), options.shutdown.clone());
         tokio::spawn(signals.serve(watcher, shutdown, hurry.clone()));
     }
-    let outputs = Outputs::new(effects.configs.subscribe(), report_sender);
+    let outputs = Outputs::new(Board {
+        configs: effects.configs.subscribe(),
+        offers: effects.offers.subscribe(),
+        reports: report_sender,
+        feedback: feedback_sender,
+        generation: generation(&clock),
+    });
     let parts = Parts { effects, outputs, source, watcher, requests: control_sender, metrics };
     let mut driver = assemble(&policy, parts, restored);
     driver.run(&mut queues, &options.shutdown).await;
-    drain(driver, queues, store_thread, &hurry).await;
+    Box::pin(drain(driver, queues, store_thread, &hurry)).await;
     Ok(())
+}
+
+/// Tells this run from the one before and the one after.
+fn generation(clock: &Clock) -> Arc<str> {
+    let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
+    Arc::from(format!("{:08x}", seed & 0xffff_ffff))
 }
 
 struct Parts {

@@ -13,6 +13,7 @@
 //!    change takes its place, even if the sidecar is killed meanwhile and started again.
 //! 4. No output waits for another, and no write waits for a hook.
 
+mod board;
 mod due;
 mod env_file;
 mod error;
@@ -25,13 +26,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use crate::core::action::MoveKind;
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::policy::model::Output;
 use crate::policy::secret::Secret;
 
+pub use board::{Board, Effect, Feedback, Lease, Offers, Proof, ServiceOffer};
 pub use env_file::{Verified, VerifyError, render, verify};
 pub use error::OutputError;
 pub use publish::{Change, Published, publish};
-pub use worker::run;
 
 /// What is active now, for every service.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -49,6 +54,21 @@ pub struct ActiveService {
     pub endpoint: Option<EndpointName>,
     /// The endpoint's variables; empty when there is no endpoint.
     pub env: BTreeMap<String, Secret>,
+    /// The latest move; `None` when nothing has moved since the sidecar started.
+    pub moved: Option<Moved>,
+}
+
+/// How a service came to its active endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Moved {
+    /// The revision that made it visible.
+    pub revision: Revision,
+    /// Where it was.
+    pub from: Option<EndpointName>,
+    /// What sort of move; after a failover the former endpoint is not worth waiting for.
+    pub kind: MoveKind,
+    /// Why, in one line.
+    pub cause: Arc<str>,
 }
 
 /// What became of an output.
@@ -96,4 +116,22 @@ pub enum ReportKind {
     DriftRepaired,
     /// Something that a person should know, said once.
     Warning(Arc<str>),
+}
+
+/// Runs one output until cancelled.
+pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
+    match output {
+        Output::EnvFile(file) => worker::run(file, board.configs, board.reports, cancel).await,
+        other @ (Output::Template(_) | Output::Socket(_) | Output::Proxy(_)) => {
+            let error = Arc::from("serve this output: this build does not have it");
+            let kind = ReportKind::Failed { error };
+            let report = OutputReport {
+                output: Arc::from(other.name()),
+                revision: Revision::default(),
+                kind,
+            };
+            board.reports.send(report).await.ok();
+            cancel.cancelled().await;
+        }
+    }
 }

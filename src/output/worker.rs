@@ -19,7 +19,7 @@ use crate::output::hook::{self, Committed, Worked};
 use crate::output::place::Stamp;
 use crate::output::publish::{self, Change, Published};
 use crate::output::{ActiveConfig, OutputError, OutputReport, ReportKind};
-use crate::policy::model::{EnvFile, EnvMode, Output};
+use crate::policy::model::{EnvFile, EnvMode};
 
 /// How often the file is compared with what was left there.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,13 +30,12 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 ///
 /// The latest configuration is written at once; one that cannot be written is tried again until
 /// it can or a newer one takes its place. A write under way when `cancel` comes is finished first.
-pub async fn run(
-    output: Output,
+pub(super) async fn run(
+    file: EnvFile,
     configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
     reports: mpsc::Sender<OutputReport>,
     cancel: CancellationToken,
 ) {
-    let Output::EnvFile(file) = output;
     let file = Arc::new(file);
     let reporter = Reporter { output: Arc::from(file.name.as_str()), reports };
     let (committed, _) = watch::channel(None);

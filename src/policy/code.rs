@@ -207,7 +207,7 @@ codes! {
         StrategyNotServed = "MF0604", "a strategy that no output can serve",
             "An env file names one endpoint for everybody, so it can serve `priority` only. The\n\
              other strategies choose anew for each call and need an output that is asked for each\n\
-             call (`socket` or `proxy`); this version has none.";
+             call: `socket` or `proxy`.";
         DuplicatePath = "MF0701", "two outputs write the same file",
             "Two writers of one file would overwrite each other for ever.";
         DuplicateVariable = "MF0702", "two services write the same variable",

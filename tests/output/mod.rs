@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
-use mcp_failover::output::{ActiveConfig, ActiveService, OutputReport, ReportKind, run};
+use mcp_failover::output::{ActiveConfig, ActiveService, Board, OutputReport, ReportKind, run};
 use mcp_failover::policy::model::{EnvFile, EnvFormat, EnvMode, Output};
 use mcp_failover::policy::secret::Secret;
 use tokio::sync::{mpsc, watch};
@@ -38,6 +38,7 @@ fn env_file(path: &Path) -> EnvFile {
         owner: (None, None),
         services: Vec::new(),
         on_change: Vec::new(),
+        effective_timeout: None,
     }
 }
 
@@ -53,9 +54,20 @@ fn config_of(revision: u64, endpoint: &str, env: &[(&str, &str)]) -> ActiveConfi
     let service = ActiveService {
         endpoint: Some(EndpointName::new(endpoint)),
         env: env.iter().map(secret).collect(),
+        moved: None,
     };
     let services = [(ServiceName::new("index"), service)].into();
     ActiveConfig { revision: Revision::new(revision), services }
+}
+
+/// What an output is given that nobody asks for calls.
+fn board(
+    configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+    reports: mpsc::Sender<OutputReport>,
+) -> Board {
+    let (_, offers) = watch::channel(Arc::default());
+    let (feedback, _) = mpsc::channel(1);
+    Board { configs, offers, reports, feedback, generation: Arc::from("test") }
 }
 
 /// An output that runs as it does in the sidecar.
@@ -72,7 +84,7 @@ impl Running {
         let (sender, reports) = mpsc::channel(64);
         let cancel = CancellationToken::new();
         let output = Output::EnvFile(file.clone());
-        let task = tokio::spawn(run(output, following, sender, cancel.clone()));
+        let task = tokio::spawn(run(output, board(following, sender), cancel.clone()));
         Self { configs, reports, cancel, task }
     }
 

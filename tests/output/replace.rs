@@ -131,7 +131,7 @@ fn only_the_chosen_services_are_written() {
     let mut config = config(1, "primary");
     let secret = Secret::from("x");
     let env = [("GRAPH_KEY".to_owned(), secret)].into();
-    let graph = ActiveService { endpoint: None, env };
+    let graph = ActiveService { env, ..ActiveService::default() };
     config.services.insert(ServiceName::new("graph-db"), graph);
     let all = env_file(&dir.path().join("all.env"));
     let text = String::from_utf8(render(&all, &config, None).unwrap().to_vec()).unwrap();
@@ -146,7 +146,9 @@ fn only_the_chosen_services_are_written() {
 fn two_services_may_not_fight_over_a_variable() {
     let mut config = config(1, "primary");
     let env = [("INDEX_KEY".to_owned(), Secret::from("another"))].into();
-    config.services.insert(ServiceName::new("zz"), ActiveService { endpoint: None, env });
+    config
+        .services
+        .insert(ServiceName::new("zz"), ActiveService { env, ..ActiveService::default() });
     let file = env_file(Path::new("x"));
     let error = render(&file, &config, None).unwrap_err();
     assert!(matches!(error, OutputError::Clash { .. }), "{error:?}");

@@ -10,6 +10,7 @@ use crate::core::id::{EndpointName, LeaseId, ServiceName, Ticket};
 use crate::core::outcome::Observation;
 use crate::core::rules::Strategy;
 use crate::core::select::Candidate;
+use crate::core::status::Offer;
 use crate::core::time::Instant;
 
 use super::endpoint::Endpoint;
@@ -130,6 +131,34 @@ impl Engine {
                 leases: endpoint.leases,
             })
             .collect()
+    }
+
+    /// Which endpoints may take calls to a service now; `None` for an unknown service.
+    ///
+    /// A breaker in trial is no candidate: its few calls are handed out as leases only.
+    #[must_use]
+    pub fn offer(&self, service: &ServiceName, now: Instant) -> Option<Offer> {
+        let service = self.service(self.by_name.get(service.as_str()).copied()?)?;
+        let named = |candidate: Candidate| {
+            let endpoint = self.slot(service.first + count(candidate.index))?;
+            endpoint.breaker.admits().then(|| (endpoint.name().clone(), candidate))
+        };
+        let candidates: Vec<_> = self.peers(service, now).into_iter().filter_map(named).collect();
+        let mut others: Vec<&Endpoint> = service
+            .slots()
+            .filter_map(|slot| self.slot(slot))
+            .filter(|one| service.pin.is_none() && !one.drained && serves(one))
+            .filter(|one| one.breaker.admits())
+            .filter(|one| candidates.iter().all(|(name, _)| name != one.name()))
+            .collect();
+        others.sort_by_key(|one| one.rules.tier);
+        Some(Offer {
+            active: service.active_name().cloned(),
+            strategy: service.rules.strategy,
+            state: self.state(service),
+            candidates,
+            fallbacks: others.into_iter().map(|one| one.name().clone()).collect(),
+        })
     }
 
     pub(super) fn lease_renewed(&mut self, lease: LeaseId, now: Instant) {

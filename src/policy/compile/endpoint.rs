@@ -12,7 +12,7 @@ use crate::policy::compile::service::Layers;
 use crate::policy::compile::{check, fingerprint};
 use crate::policy::interpolate::{self, Control, Scope, Value};
 use crate::policy::mask;
-use crate::policy::model::{Check, Endpoint};
+use crate::policy::model::{Check, Endpoint, Target, Trust, Upstream};
 use crate::policy::raw::{Ctx, Map, Over, Probe, Span, Text};
 use crate::policy::secret::Secret;
 use crate::policy::url::{self, Address, UrlError};
@@ -32,6 +32,8 @@ pub(super) struct Built {
     pub(super) span: Span,
     /// Fingerprint of address and variables alone.
     pub(super) same: u64,
+    /// What it publishes.
+    pub(super) env: BTreeMap<String, Value>,
     /// Each variable with its place, and its value unless that could not be told.
     pub(super) variables: Vec<(String, Span, Option<Secret>)>,
 }
@@ -89,6 +91,7 @@ pub(super) fn build(
     let endpoint = Endpoint {
         name: EndpointName::new(&name),
         url: target.map(|one| one.shown.clone()),
+        upstream: target.map(upstream),
         env: env.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect(),
         probe: Arc::new(probe),
         deep_probe: deep.map(Arc::new),
@@ -121,7 +124,21 @@ pub(super) fn build(
         span: raw.at.span,
         same,
         variables: variables(raw.env.as_ref(), &env),
+        env,
     })
+}
+
+/// Where calls go.
+fn upstream(located: &Located) -> Upstream {
+    let address = &located.address;
+    let trust = if address.scheme.ends_with("+ssc") { Trust::SelfSigned } else { Trust::Verified };
+    let query = address.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+    Upstream {
+        scheme: address.scheme,
+        target: Target { host: address.host.clone(), port: address.port },
+        tls: address.tls.then_some(trust),
+        path: Secret::new(format!("{}{query}", address.path)),
+    }
 }
 
 /// The first argument of a command distinguishes endpoints that have neither address nor variables.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::policy::interpolate::Value;
-use crate::policy::model::{Digest, Endpoint, Policy, Probe};
+use crate::policy::model::{Digest, Endpoint, Output, Policy, Probe};
 
 /// Gathers what is to be hashed: formatting writes many small pieces, and hashing each of them
 /// costs more than hashing them together.
@@ -95,7 +95,13 @@ pub(super) fn digest(policy: &Policy) -> Digest {
         feed.shape(&service.preset);
         service.endpoints.values().for_each(|endpoint| feed.endpoint(endpoint));
     }
-    feed.shape(&(&policy.outputs, &policy.alerts, &policy.secret_files));
+    feed.shape(&(&policy.outputs, &policy.child, &policy.alerts, &policy.secret_files));
+    for output in &policy.outputs {
+        if let Output::Proxy(proxy) = output {
+            let headers = proxy.headers.values().flatten();
+            headers.for_each(|(_, value)| feed.part(value.expose().as_bytes()));
+        }
+    }
     for alert in &policy.alerts {
         feed.part(alert.url.expose().as_bytes());
         alert.headers.iter().for_each(|(_, value)| feed.part(value.expose().as_bytes()));

@@ -113,7 +113,8 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
     check_counts(raw_services, ctx);
     let built = service::build_all(raw_services, file.defaults.as_ref(), ctx);
     quota::check(&built, ctx);
-    let outputs = output::build_all(file.outputs.as_ref(), &built, ctx);
+    let outputs = output::build_all(file, &built, ctx);
+    let child = output::child(file.child.as_ref(), &built, ctx);
     let alerts = surface::alerts(file.alerts.as_ref(), ctx);
     let rules = Rules {
         services: built
@@ -133,6 +134,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         rules: Arc::new(rules),
         services,
         outputs,
+        child,
         alerts,
         secret_files: std::mem::take(&mut ctx.files).into_keys().collect(),
     };

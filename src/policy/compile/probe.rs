@@ -245,7 +245,16 @@ fn tls_options(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<T
 }
 
 fn server_name(raw: &Text, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<String> {
-    let name = check::text(raw, site.scope(), ctx)?.expose().to_owned();
+    verified_name(raw, site.scope(), ctx)
+}
+
+/// The name to be verified in a certificate, where there is no endpoint.
+pub(super) fn global_server_name(raw: &Text, ctx: &mut Ctx<'_>) -> Option<String> {
+    verified_name(raw, Scope::Global, ctx)
+}
+
+fn verified_name(raw: &Text, scope: Scope<'_>, ctx: &mut Ctx<'_>) -> Option<String> {
+    let name = check::text(raw, scope, ctx)?.expose().to_owned();
     if url::check_name(&name).is_err() {
         ctx.error(Code::BadUrl, raw.span, "not a server name", "write the name in the certificate");
         return None;
@@ -253,7 +262,8 @@ fn server_name(raw: &Text, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<String>
     Some(name)
 }
 
-fn ca_file(raw: &Text, ctx: &mut Ctx<'_>) -> Option<String> {
+/// Reads a file of roots.
+pub(super) fn ca_file(raw: &Text, ctx: &mut Ctx<'_>) -> Option<String> {
     let path = check::path(raw, ctx)?;
     let pem = interpolate::file(&path, raw.span, ctx)?;
     if !pem.contains("-----BEGIN CERTIFICATE-----") {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::core::id::ServiceName;
+use crate::core::id::{EndpointName, ServiceName};
 use crate::core::rules::{Cadence, ServiceRules, Strategy};
 use crate::policy::code::Code;
 use crate::policy::compile::endpoint::{self, Context};
 use crate::policy::compile::quota::Load;
 use crate::policy::compile::{cadence, check};
+use crate::policy::interpolate::Value;
 use crate::policy::model::{Check, Service};
 use crate::policy::preset::{self, Preset};
 use crate::policy::raw::{self, Cost, Ctx, Defaults, Map, Over, PresetName, Probe, Span};
@@ -24,6 +25,10 @@ pub(super) struct Built {
     pub(super) variables: BTreeMap<String, Vec<(Span, Option<Secret>)>>,
     /// What its probes cost.
     pub(super) loads: Vec<Load>,
+    /// Where its strategy is chosen, if it is.
+    pub(super) strategy_at: Option<Span>,
+    /// What `${endpoint.…}` stands for at each endpoint.
+    pub(super) scopes: BTreeMap<EndpointName, BTreeMap<String, Value>>,
 }
 
 /// Presets that were already read.
@@ -151,7 +156,7 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
         .map(|probe| cadence::cadence(probe, deep_cost.as_ref(), true, ctx));
     let breaker = cadence::breaker(&layers.breaker, ctx);
     let failover = cadence::failover(&layers.failover, &cadence, ctx);
-    let strategy = strategy(layers.own, ctx);
+    let strategy = strategy(layers.own);
     let timeout = (cadence.timeout, deep.as_ref().map(|deep| deep.timeout));
     let context = Context { service: name, layers, timeout };
     let endpoints = endpoints(&context, span, ctx);
@@ -183,27 +188,28 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
         failover,
         endpoints: endpoints.iter().map(|one| one.rules.clone()).collect(),
     };
+    let mut endpoints = endpoints;
+    let scope = |one: &mut endpoint::Built| (one.rules.name.clone(), std::mem::take(&mut one.env));
+    let scopes = endpoints.iter_mut().map(scope).collect();
     let service = Service {
         name,
         preset: layers.preset.map(|preset| preset.name.to_owned()),
-        endpoints: endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).collect(),
+        endpoints: Arc::new(
+            endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).collect(),
+        ),
     };
-    Some(Built { service, rules: Arc::new(rules), span, variables, loads })
+    let strategy_at = layers.own.strategy.map(|at| at.span);
+    let rules = Arc::new(rules);
+    Some(Built { service, rules, span, variables, loads, strategy_at, scopes })
 }
 
-fn strategy(own: &raw::Service, ctx: &mut Ctx<'_>) -> Strategy {
-    let Some(chosen) = own.strategy else { return Strategy::default() };
-    let strategy = match chosen.value {
-        raw::Strategy::Priority => return Strategy::Priority,
-        raw::Strategy::RoundRobin => Strategy::RoundRobin,
-        raw::Strategy::LeastConnections => Strategy::LeastConnections,
-        raw::Strategy::HealthWeighted => Strategy::HealthWeighted,
-    };
-    let message = format!("no output can serve the strategy `{}`", strategy.label());
-    let help = "an env file names one endpoint for everybody, so it serves `priority` only; the \
-                other strategies need a `socket` or `proxy` output, which this version does not have";
-    ctx.error(Code::StrategyNotServed, chosen.span, message, help);
-    strategy
+fn strategy(own: &raw::Service) -> Strategy {
+    match own.strategy.map(|at| at.value) {
+        Some(raw::Strategy::Priority) | None => Strategy::Priority,
+        Some(raw::Strategy::RoundRobin) => Strategy::RoundRobin,
+        Some(raw::Strategy::LeastConnections) => Strategy::LeastConnections,
+        Some(raw::Strategy::HealthWeighted) => Strategy::HealthWeighted,
+    }
 }
 
 fn endpoints(context: &Context<'_>, span: Span, ctx: &mut Ctx<'_>) -> Vec<endpoint::Built> {

@@ -17,7 +17,7 @@ use crate::policy::url;
 const LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 /// Longest path of a socket, in bytes: the size of `sun_path` without its end.
-const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 /// Who we are and where our state lives.
 pub(super) fn sidecar(raw: Option<&raw::Sidecar>, ctx: &mut Ctx<'_>) -> Sidecar {
     let name = raw.and_then(|raw| raw.name.as_ref());

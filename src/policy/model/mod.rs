@@ -52,6 +52,8 @@ pub struct Policy {
     pub services: BTreeMap<ServiceName, Service>,
     /// Where the active configuration goes, in the order of the file.
     pub outputs: Vec<Output>,
+    /// How the MCP server that the sidecar starts itself follows a switch.
+    pub child: Child,
     /// Who is told of events.
     pub alerts: Vec<Alert>,
     /// Every file the policy reads a secret from; a change of one is a reload.
@@ -91,7 +93,20 @@ pub struct Service {
     /// The preset it was made from.
     pub preset: Option<String>,
     /// Its endpoints by name; the order of preference is in [`Rules`].
-    pub endpoints: BTreeMap<EndpointName, Endpoint>,
+    pub endpoints: Arc<BTreeMap<EndpointName, Endpoint>>,
+}
+
+/// Where the calls to an endpoint go.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The scheme of its address, in lower case.
+    pub scheme: &'static str,
+    /// Host and port.
+    pub target: Target,
+    /// TLS, when the scheme asks for it.
+    pub tls: Option<Trust>,
+    /// Path and query before the caller's own; empty without one. May hold a secret.
+    pub path: Secret,
 }
 
 /// One address and credential.
@@ -101,6 +116,8 @@ pub struct Endpoint {
     pub name: EndpointName,
     /// Its address as written, without user info and query: for display only.
     pub url: Option<String>,
+    /// Where calls go, when it has an address.
+    pub upstream: Option<Upstream>,
     /// What is published when it is active.
     pub env: BTreeMap<String, Secret>,
     /// The frequent, cheap check.

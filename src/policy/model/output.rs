@@ -1,15 +1,26 @@
 //! Where the active configuration goes.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::id::ServiceName;
+use crate::core::id::{EndpointName, ServiceName};
+use crate::policy::model::TlsOptions;
+use crate::policy::secret::Secret;
 
 /// Where the active configuration goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output {
     /// A file of variables.
     EnvFile(EnvFile),
+    /// Any text file, from a template.
+    Template(Template),
+    /// A unix socket that servers ask.
+    Socket(ConfigSocket),
+    /// A local address that never changes.
+    Proxy(Box<Proxy>),
 }
 
 impl Output {
@@ -18,6 +29,30 @@ impl Output {
     pub fn name(&self) -> &str {
         match self {
             Self::EnvFile(file) => &file.name,
+            Self::Template(template) => &template.name,
+            Self::Socket(socket) => &socket.name,
+            Self::Proxy(proxy) => &proxy.name,
+        }
+    }
+
+    /// Whether it chooses an endpoint for each call, as strategies other than `priority` need.
+    #[must_use]
+    pub fn balances(&self, service: &ServiceName) -> bool {
+        match self {
+            Self::EnvFile(_) | Self::Template(_) => false,
+            Self::Socket(socket) => socket.services.is_empty() || socket.services.contains(service),
+            Self::Proxy(proxy) => proxy.service == *service,
+        }
+    }
+
+    /// How long a revision may take to be effective before somebody is told.
+    #[must_use]
+    pub const fn effective_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::EnvFile(file) => file.effective_timeout,
+            Self::Template(template) => template.effective_timeout,
+            Self::Socket(socket) => socket.effective_timeout,
+            Self::Proxy(_) => None,
         }
     }
 }
@@ -41,6 +76,210 @@ pub struct EnvFile {
     pub services: Vec<ServiceName>,
     /// What to do when it changed.
     pub on_change: Vec<Hook>,
+    /// How long a change may take to be effective before somebody is told.
+    pub effective_timeout: Option<Duration>,
+}
+
+/// Any text file, from a template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Template {
+    /// The output's name: as given, else `template:` and the path.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Where the template stands, for messages.
+    pub source: PathBuf,
+    /// The template itself.
+    pub text: Arc<str>,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner and group by number, when they are to be set.
+    pub owner: (Option<u32>, Option<u32>),
+    /// The services it may use; all when empty.
+    pub services: Vec<ServiceName>,
+    /// A command that must end with 0 before the file is replaced; `{}` is the staged file.
+    pub check: Option<CheckCommand>,
+    /// What to do when it changed.
+    pub on_change: Vec<Hook>,
+    /// How long a change may take to be effective before the file before it is put back.
+    pub effective_timeout: Option<Duration>,
+}
+
+/// A command that judges a staged file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CheckCommand {
+    /// Program and arguments; `{}` in an argument is the staged file.
+    pub argv: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// A unix socket that servers ask.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigSocket {
+    /// The output's name: as given, else `socket:` and the path.
+    pub name: String,
+    /// The socket.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner and group by number, when they are to be set.
+    pub owner: (Option<u32>, Option<u32>),
+    /// The services it speaks of; all when empty.
+    pub services: Vec<ServiceName>,
+    /// Who may connect besides root and the sidecar's own user.
+    pub allow: Peers,
+    /// Whether the variables themselves are sent, and not only names and addresses.
+    pub expose_env: bool,
+    /// Connections at a time.
+    pub max_clients: usize,
+    /// How long a change may take to be acknowledged before somebody is told.
+    pub effective_timeout: Option<Duration>,
+}
+
+/// Users and groups by number; everybody whom the socket's mode lets in when both are empty.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Peers {
+    /// Users.
+    pub uids: Vec<u32>,
+    /// Groups.
+    pub gids: Vec<u32>,
+}
+
+/// A local address that never changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proxy {
+    /// The output's name: as given, else `proxy:` and the address.
+    pub name: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The service behind it.
+    pub service: ServiceName,
+    /// What it speaks.
+    pub mode: ProxyMode,
+    /// How the upstream's certificate is verified, where its scheme asks for TLS.
+    pub tls: TlsOptions,
+    /// Request headers set for each endpoint, in place of the client's own.
+    pub headers: BTreeMap<EndpointName, Vec<(String, Secret)>>,
+    /// How long a connection to an upstream may take.
+    pub connect_timeout: Duration,
+    /// How long an upstream may take to begin its answer.
+    pub first_byte_timeout: Duration,
+    /// How long a connection may be silent.
+    pub idle_timeout: Duration,
+    /// How long old connections may live on after a planned switch.
+    pub drain: Duration,
+    /// Connections, or requests, at a time.
+    pub max_connections: usize,
+    /// When a request is tried again on another endpoint.
+    pub retry: ProxyRetry,
+}
+
+/// What a proxy speaks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ProxyMode {
+    /// HTTP, request by request.
+    Http,
+    /// Bytes: Bolt, Redis, `PostgreSQL`.
+    Tcp,
+    /// CONNECT, for servers with hard-coded hosts.
+    Connect(Intercept),
+}
+
+/// Which hosts a CONNECT proxy opens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Intercept {
+    /// The hosts opened with a certificate of the local authority.
+    pub hosts: Vec<String>,
+    /// Where the authority's certificate is written; its key is not.
+    pub ca_file: PathBuf,
+    /// Where the authority's key is kept over a restart, if it is to be kept at all.
+    pub ca_key_file: Option<PathBuf>,
+    /// Whether other hosts are passed through untouched, rather than refused.
+    pub passthrough: bool,
+}
+
+/// When a request is tried again on another endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProxyRetry {
+    /// Attempts of one request at most; 1 never tries again.
+    pub attempts: u32,
+    /// Statuses that are tried again, where that is safe.
+    pub statuses: Vec<u16>,
+    /// Retries allowed in per mille of the requests.
+    pub budget_permille: u32,
+    /// Retries a second that are always allowed.
+    pub budget_min: u32,
+}
+
+/// How the MCP server that the sidecar starts itself follows a switch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Child {
+    /// What a switch does to it.
+    pub on_switch: OnSwitch,
+    /// What it speaks on its standard streams.
+    pub stdio: ChildStdio,
+    /// How long a new one may take to answer.
+    pub start_timeout: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub stop_timeout: Duration,
+    /// How long the old one may finish what it holds.
+    pub drain_timeout: Duration,
+    /// First wait before a crashed one is started again.
+    pub backoff: Duration,
+    /// Longest such wait.
+    pub backoff_max: Duration,
+    /// Whether it keeps state between calls: it is then replaced only while nothing is in flight.
+    pub stateful: bool,
+    /// Tools that may be called again after a crash, besides those that say so themselves.
+    pub retry_tools: Vec<String>,
+    /// Bytes of one message.
+    pub message_max: usize,
+    /// The services whose variables it gets; all when empty.
+    pub services: Vec<ServiceName>,
+}
+
+impl Default for Child {
+    fn default() -> Self {
+        Self {
+            on_switch: OnSwitch::Warm,
+            stdio: ChildStdio::Auto,
+            start_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_millis(1_500),
+            drain_timeout: Duration::from_secs(60),
+            backoff: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            stateful: false,
+            retry_tools: Vec::new(),
+            message_max: 16 * 1024 * 1024,
+            services: Vec::new(),
+        }
+    }
+}
+
+/// What a switch does to the child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnSwitch {
+    /// A new one is started and proven before the old one goes. Cold where it speaks no MCP.
+    Warm,
+    /// The old one ends, then a new one starts.
+    Restart,
+    /// It is sent this signal.
+    Signal(i32),
+    /// Nothing.
+    Nothing,
+}
+
+/// What the child speaks on its standard streams.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ChildStdio {
+    /// MCP if the first thing that is said to it is a JSON-RPC message.
+    #[default]
+    Auto,
+    /// MCP.
+    Mcp,
+    /// Something else, or nothing: its streams are those of the sidecar.
+    Inherit,
 }
 
 /// How an env file is escaped.

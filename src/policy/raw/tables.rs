@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::policy::raw::macros::{choices, tables};
 use crate::policy::raw::node::Node;
-use crate::policy::raw::{At, Ctx, Int, List, Map, Need, Output, Probe, Ratio, Read};
+use crate::policy::raw::{At, Child, Ctx, Int, List, Map, Need, Output, Probe, Ratio, Read};
 use crate::policy::raw::{NonNegative, Positive, Text};
 
 tables! {
@@ -26,6 +26,8 @@ tables! {
         services: Option<Map<Service>>,
         /// Where the active configuration goes.
         outputs: Option<List<Output>>,
+        /// How the MCP server that the sidecar starts itself follows a switch.
+        child: Option<Child>,
         /// Who is told of events.
         alerts: Option<List<Alert>>,
     }
