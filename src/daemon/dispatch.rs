@@ -229,14 +229,20 @@ impl Effects {
         }
     }
 
+    /// Whether the policy in force has this endpoint.
+    pub(crate) fn knows(&self, service: &ServiceName, endpoint: &EndpointName) -> bool {
+        endpoint_of(&self.policy, service, endpoint).is_some()
+    }
+
     /// Drops what is known of endpoints and outputs that the policy no longer has.
     pub(crate) fn forget_missing(&mut self, old: &Policy) {
-        for (service, endpoint) in endpoints(old) {
-            if endpoint_of(&self.policy, service, endpoint).is_none() {
-                metric::forget(service, endpoint);
-                self.seen.remove(&(service.clone(), endpoint.clone()));
-            }
-        }
+        let Self { policy, seen, .. } = self;
+        let known = |service: &str, endpoint: Option<&str>| {
+            let service = policy.services.get(service);
+            service.is_some_and(|s| endpoint.is_none_or(|name| s.endpoints.contains_key(name)))
+        };
+        seen.retain(|(service, endpoint), _| known(service.as_str(), Some(endpoint.as_str())));
+        metric::keep(known);
         let kept = |name: &str| self.policy.outputs.iter().any(|output| output.name() == name);
         for output in old.outputs.iter().filter(|output| !kept(output.name())) {
             metric::forget_output(output.name());
@@ -381,12 +387,6 @@ impl Effects {
             reply.send(result.map(Answer::Receipt).map_err(ControlFailure::from)).ok();
         }
     }
-}
-
-fn endpoints(policy: &Policy) -> impl Iterator<Item = (&ServiceName, &EndpointName)> {
-    policy.services.iter().flat_map(|(service, known)| {
-        known.endpoints.keys().map(move |endpoint| (service, endpoint))
-    })
 }
 
 fn endpoint_of<'a>(

@@ -10,13 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::control::ControlRequest;
-use crate::admin::document::{SidecarInfo, StatusDocument};
+use crate::admin::document::SidecarInfo;
 use crate::admin::vitals::Vitals;
 use crate::core::engine::Engine;
 use crate::core::id::Revision;
@@ -27,23 +26,20 @@ use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Probed};
 use crate::daemon::lifecycle::Manager;
 use crate::daemon::outputs::Outputs;
+use crate::daemon::readers::{Drawn, Look};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
 use crate::output::{Feedback, OutputReport, ReportKind};
 use crate::probe::{Phases, Quota};
-use crate::telemetry::metric::{self, MetricsHandle};
+use crate::telemetry::metric;
 use crate::watch::{SourceEvent, Watcher};
 
 /// A round that starts this late was stalled: suspended, starved, or stopped by a debugger.
 const STALL: Duration = Duration::from_secs(2);
 /// The longest sleep, so that the loop shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
-/// How often the collected metrics are kept small.
+/// How often what nobody asks for any more is let go.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// Least time between two refreshes of the published status.
-const SHOW_GAP: Duration = Duration::from_millis(100);
-/// Endpoints that add another [`SHOW_GAP`]: drawing up a large status must not cost a core.
-const SHOW_GAP_ENDPOINTS: usize = 200;
 
 /// Where inputs come from.
 #[derive(Debug)]
@@ -53,6 +49,7 @@ pub(crate) struct Queues {
     pub(crate) sources: mpsc::Receiver<SourceEvent>,
     pub(crate) outputs: mpsc::Receiver<OutputReport>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
+    pub(crate) looks: mpsc::Receiver<Look>,
 }
 
 /// The engine and what it moves.
@@ -67,22 +64,18 @@ pub(crate) struct Driver {
     pub(crate) watcher: Arc<Watcher>,
     pub(crate) manager: Manager,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) document: Arc<ArcSwap<StatusDocument>>,
+    pub(crate) drawn: Drawn,
     pub(crate) sidecar: SidecarInfo,
-    pub(crate) metrics: MetricsHandle,
     pub(crate) rounds: Rounds,
 }
 
 /// What the loop remembers from round to round.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    dirty: bool,
-    shown_at: Instant,
     suspended: Duration,
     watchdog_at: Instant,
     kept_at: Instant,
     written: BTreeMap<Arc<str>, Revision>,
-    revision: Revision,
     pub(super) offers: OfferRounds,
 }
 
@@ -99,6 +92,7 @@ impl Driver {
                 Some(feedback) = queues.feedback.recv() => self.on_feedback(feedback),
                 Some(request) = queues.control.recv() => self.on_control(request),
                 Some(event) = queues.sources.recv() => self.on_source(event),
+                Some(look) = queues.looks.recv() => self.on_look(look),
             }
             self.end_round();
         }
@@ -111,30 +105,13 @@ impl Driver {
         let actions = engine.step(now, input);
         self.rounds.offers.stale(&actions);
         effects.carry_out(actions, now, || engine.snapshot(now));
-        self.rounds.dirty = true;
-    }
-
-    /// Draws up the status and shows it to readers.
-    pub(crate) fn show(&mut self) {
-        let now = self.clock.now();
-        let status = self.engine.status(now);
-        metric::status(&status);
-        self.rounds.revision = status.revision;
-        let clock = self.clock;
-        let document =
-            StatusDocument::new(&status, self.source.info(&clock), self.sidecar.clone(), &|at| {
-                clock.rfc3339(at)
-            });
-        self.document.store(Arc::new(self.effects.with_phases(document)));
-        self.rounds.dirty = false;
-        self.rounds.shown_at = now;
+        self.drawn.outdate();
     }
 
     fn wake_at(&self) -> Instant {
         let beat = self.clock.now() + BEAT;
-        let shown = self.rounds.dirty.then(|| self.rounds.shown_at + self.show_gap());
         let offered = self.offers_due_at();
-        [self.engine.deadline(), self.effects.save_at(), self.source.verdict_at(), shown, offered]
+        [self.engine.deadline(), self.effects.save_at(), self.source.verdict_at(), offered]
             .into_iter()
             .flatten()
             .fold(beat, Instant::min)
@@ -176,14 +153,18 @@ impl Driver {
         let Probed { order, report } = probed;
         let outcome = report.observation.outcome;
         let (service, endpoint) = (order.service, order.endpoint);
-        metric::probe_finished(&service, &endpoint, order.kind, outcome, &timed(&report.phases));
-        if let Some(left) = report.certificate_expires_in {
-            metric::tls_expiry(&service, &endpoint, left.as_secs_f64());
+        // What a reload has removed meanwhile must not come back as a series.
+        if self.effects.knows(&service, &endpoint) {
+            let phases = timed(&report.phases);
+            metric::probe_finished(&service, &endpoint, order.kind, outcome, &phases);
+            if let Some(left) = report.certificate_expires_in {
+                metric::tls_expiry(&service, &endpoint, left.as_secs_f64());
+            }
+            if let Some(Quota { limit, remaining, .. }) = report.quota {
+                metric::quota(&service, &endpoint, limit, remaining);
+            }
+            self.effects.seen.entry((service, endpoint)).or_default().update(&report);
         }
-        if let Some(Quota { limit, remaining, .. }) = report.quota {
-            metric::quota(&service, &endpoint, limit, remaining);
-        }
-        self.effects.seen.entry((service, endpoint)).or_default().update(&report);
         self.step(Input::Probed { attempt: order.attempt, observation: report.observation });
     }
 
@@ -241,20 +222,11 @@ impl Driver {
             self.rounds.watchdog_at = now;
         }
         if now >= self.rounds.kept_at + UPKEEP {
-            self.metrics.upkeep();
+            self.drawn.tidy(now);
             metric::probes_in_flight(self.effects.in_flight());
             self.rounds.kept_at = now;
         }
         self.refresh_offers(now);
-        if self.rounds.dirty && now >= self.rounds.shown_at + self.show_gap() {
-            self.show();
-        }
-    }
-
-    fn show_gap(&self) -> Duration {
-        let endpoints = self.effects.policy.services.values().map(|one| one.endpoints.len());
-        let steps = endpoints.sum::<usize>() / SHOW_GAP_ENDPOINTS + 1;
-        SHOW_GAP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
     }
 }
 

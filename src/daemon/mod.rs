@@ -12,6 +12,7 @@ mod keeper;
 mod lifecycle;
 mod orders;
 mod outputs;
+mod readers;
 mod reload;
 mod start;
 mod surfaces;
@@ -80,9 +81,6 @@ pub enum RunError {
     /// Probing cannot be set up.
     #[error("set up probing")]
     Probing(#[source] crate::probe::ProbeSetupError),
-    /// Something else in this process already collects metrics.
-    #[error("collect metrics")]
-    Metrics(#[from] crate::telemetry::metric::InstallError),
     /// The system refuses something basic.
     #[error("start")]
     System(#[from] std::io::Error),

@@ -24,8 +24,7 @@ impl Driver {
         match request {
             Request::Ping => answer(reply, Ok(Answer::Pong(self.sidecar.clone()))),
             Request::Status => {
-                self.show();
-                let document = self.document.load().as_ref().clone();
+                let document = self.draw().as_ref().clone();
                 answer(reply, Ok(Answer::Status(Box::new(document))));
             }
             Request::Explain { service } => answer(reply, self.explanation(&service)),
@@ -124,7 +123,7 @@ impl Driver {
         let failure = ControlFailure::new(FailureCode::PolicyInvalid, &invalid.lines.join("; "))
             .with_help("`mcp-failover check` shows each place");
         self.tell_waiting(Some(&failure));
-        self.show();
+        self.drawn.outdate();
     }
 
     fn refuse(&mut self, why: String) {
@@ -133,7 +132,7 @@ impl Driver {
         self.source.complain(vec![why]);
         self.count(Reload::Unreadable, Duration::ZERO);
         self.tell_waiting(Some(&failure));
-        self.show();
+        self.drawn.outdate();
     }
 
     fn put_in_force(&mut self, proven: Proven) -> Reload {
@@ -144,7 +143,7 @@ impl Driver {
         let same = digest == self.source.digest();
         self.source.accepted(digest, now);
         if same {
-            self.show();
+            self.drawn.outdate();
             return Reload::Unchanged;
         }
         let policy = Arc::new(policy);
@@ -165,7 +164,7 @@ impl Driver {
         }
         let at = self.clock.wall_ms();
         self.effects.keeper.keep_policy(text, digest.0, at);
-        self.show();
+        self.drawn.outdate();
         Reload::Applied
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::control::ControlRequest;
-use crate::admin::document::{SidecarInfo, StatusDocument};
+use crate::admin::document::SidecarInfo;
 use crate::admin::http::{AdminState, Limits};
 use crate::admin::hub::EventHub;
 use crate::admin::vitals::Vitals;
@@ -22,13 +21,14 @@ use crate::daemon::driver::{Driver, Queues, Rounds};
 use crate::daemon::keeper::{Keeper, Query};
 use crate::daemon::lifecycle::{Manager, Signals, probes_max};
 use crate::daemon::outputs::Outputs;
+use crate::daemon::readers::{Drawn, Readers};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::{Served, Surfaces};
 use crate::daemon::{RunError, RunOptions};
 use crate::output::Board;
 use crate::policy::model::Policy;
 use crate::probe::Prober;
-use crate::telemetry::metric::{self, MetricsHandle};
+use crate::telemetry::metric;
 use crate::watch::Watcher;
 
 /// Inputs waiting at most, a queue: producers wait, the loop never does.
@@ -44,14 +44,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let clock = Clock::start();
     let signals = options.handle_signals.then(Signals::install).transpose()?;
-    let metrics = metric::install()?;
+    let metrics = metric::install();
     let Begun { policy, source, restored, store, secrets } = begin(&options, &clock)?;
     let (probed_sender, probed) = mpsc::channel(QUEUE_MAX);
     let (control_sender, control) = mpsc::channel(QUEUE_MAX);
     let (source_sender, sources) = mpsc::channel(QUEUE_MAX);
     let (report_sender, reports) = mpsc::channel(QUEUE_MAX);
     let (feedback_sender, feedback) = mpsc::channel(QUEUE_MAX);
-    let mut queues = Queues { probed, control, sources, outputs: reports, feedback };
+    let (look_sender, looks) = mpsc::channel(QUEUE_MAX);
+    let readers = Readers::new(look_sender, metrics);
+    let mut queues = Queues { probed, control, sources, outputs: reports, feedback, looks };
 
     let (keeper, store_thread) = Keeper::start(store)?;
     let effects = Effects::new(Means {
@@ -79,7 +81,7 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
         feedback: feedback_sender,
         generation: generation(&clock),
     });
-    let parts = Parts { effects, outputs, source, watcher, requests: control_sender, metrics };
+    let parts = Parts { effects, outputs, source, watcher, requests: control_sender, readers };
     let mut driver = assemble(&policy, parts, restored);
     driver.run(&mut queues, &options.shutdown).await;
     Box::pin(drain(driver, queues, store_thread, &hurry)).await;
@@ -98,12 +100,12 @@ struct Parts {
     source: Source,
     watcher: Arc<Watcher>,
     requests: mpsc::Sender<ControlRequest>,
-    metrics: MetricsHandle,
+    readers: Readers,
 }
 
 /// Puts the parts together and lets the engine take its first step.
 fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> Driver {
-    let Parts { effects, mut outputs, source, watcher, requests, metrics } = parts;
+    let Parts { effects, mut outputs, source, watcher, requests, readers } = parts;
     let clock = effects.clock;
     let sidecar = SidecarInfo {
         name: policy.sidecar.name.clone(),
@@ -116,11 +118,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
     let now = clock.now();
     let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
     let (engine, actions) = Engine::new(Arc::clone(&policy.rules), restored, seed, now);
-    let info = source.info(&clock);
-    let empty =
-        StatusDocument::new(&engine.status(now), info, sidecar.clone(), &|at| clock.rfc3339(at));
-    let document = Arc::new(ArcSwap::from_pointee(empty));
-    let admin = admin_state(&effects, &document, &vitals, metrics);
+    let admin = admin_state(&effects, &vitals, readers);
     let served = Served { admin, requests, hub: effects.hub.clone() };
     let surfaces = Surfaces::start(policy, served);
     outputs.apply(&policy.outputs);
@@ -134,9 +132,8 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         watcher,
         manager: Manager::connect(),
         vitals,
-        document,
+        drawn: Drawn::default(),
         sidecar,
-        metrics,
         rounds: Rounds::default(),
     };
     let Driver { engine, effects, .. } = &mut driver;
@@ -148,21 +145,22 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         "running"
     );
     metric::process_started(Duration::from_millis(clock.wall_ms()).as_secs_f64());
-    driver.show();
     driver
 }
 
-fn admin_state(
-    effects: &Effects,
-    document: &Arc<ArcSwap<StatusDocument>>,
-    vitals: &Arc<Vitals>,
-    metrics: MetricsHandle,
-) -> AdminState {
+fn admin_state(effects: &Effects, vitals: &Arc<Vitals>, readers: Readers) -> AdminState {
     let keeper = effects.keeper.clone();
+    let status = readers.clone();
     AdminState {
-        status: Arc::clone(document),
+        status: Arc::new(move || {
+            let readers = status.clone();
+            Box::pin(async move { readers.document().await })
+        }),
         hub: effects.hub.clone(),
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || {
+            let readers = readers.clone();
+            Box::pin(async move { readers.metrics().await })
+        }),
         history: Arc::new(move |query| {
             let keeper = keeper.clone();
             Box::pin(async move { keeper.history(Query::from(query)).await })

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use mcp_failover::admin::document::{PolicyInfo, SidecarInfo, StatusDocument};
 use mcp_failover::admin::http::{self, AdminState, Limits};
 use mcp_failover::admin::hub::EventHub;
@@ -181,14 +180,22 @@ impl Surface {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
+        Self::start_from(limits, Some(document())).await
+    }
+
+    /// Serves for a loop that does not answer, when there is no document.
+    pub(crate) async fn start_from(limits: Limits, document: Option<StatusDocument>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let handle = metric::install().expect("metrics");
+        let handle = metric::install();
         let (hub, vitals) = (EventHub::new(), Arc::new(Vitals::new()));
+        let (answers, shown) = (document.is_some(), document.map(Arc::new));
         let state = AdminState {
-            status: Arc::new(ArcSwap::from_pointee(document())),
+            status: Arc::new(move || Box::pin(std::future::ready(shown.clone()))),
             hub: hub.clone(),
-            metrics: Arc::new(move || handle.render()),
+            metrics: Arc::new(move || {
+                Box::pin(std::future::ready(answers.then(|| handle.render(&status()))))
+            }),
             history: Arc::new(|query| {
                 let wanted = move |record: &HistoryRecord| {
                     query.service.as_ref().is_none_or(|name| *name == record.decision.service)

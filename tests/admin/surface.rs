@@ -51,6 +51,16 @@ async fn the_status_keeps_its_contract() {
 }
 
 #[tokio::test]
+async fn a_reader_of_a_loop_that_stands_still_is_told_so() {
+    let surface = Surface::start_from(Limits::default(), None).await;
+    for route in ["/status", "/metrics"] {
+        let reply = surface.get(route).await;
+        assert_eq!(reply.code, 503, "{route}");
+        assert_eq!(reply.body, "the decision loop stands still\n");
+    }
+}
+
+#[tokio::test]
 async fn the_history_is_one_object_a_line_newest_first() {
     let surface = Surface::start().await;
     let reply = surface.get("/history?n=3&service=vectors").await;

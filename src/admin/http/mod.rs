@@ -29,7 +29,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -52,20 +51,27 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long open connections may take to end once the sidecar stops.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// Something that is found out when somebody asks.
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Draws the present status; nothing when the decision loop does not answer.
+pub type StatusSource = Arc<dyn Fn() -> Later<Option<Arc<StatusDocument>>> + Send + Sync>;
+
+/// Writes the metrics of this moment; nothing when the decision loop does not answer.
+pub type MetricsSource = Arc<dyn Fn() -> Later<Option<String>> + Send + Sync>;
+
 /// Looks up moves of the past.
-pub type HistorySource = Arc<
-    dyn Fn(HistoryQuery) -> Pin<Box<dyn Future<Output = Vec<HistoryRecord>> + Send>> + Send + Sync,
->;
+pub type HistorySource = Arc<dyn Fn(HistoryQuery) -> Later<Vec<HistoryRecord>> + Send + Sync>;
 
 /// Everything that is shown.
 #[derive(Clone)]
 pub struct AdminState {
     /// The present status.
-    pub status: Arc<ArcSwap<StatusDocument>>,
+    pub status: StatusSource,
     /// The events.
     pub hub: EventHub,
     /// Renders the metrics.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub metrics: MetricsSource,
     /// Looks up the history.
     pub history: HistorySource,
     /// Liveness and readiness.

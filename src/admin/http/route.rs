@@ -25,6 +25,7 @@ const NAME_MAX: usize = 128;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/x-ndjson";
+const STILL: &str = "the decision loop stands still";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What may be asked for.
@@ -124,18 +125,28 @@ impl Desk {
     async fn give(&self, route: Route, request: &Request<Incoming>) -> Response<Answer> {
         match route {
             Route::Page => page::page(),
-            Route::Status => json(StatusCode::OK, &**self.state.status.load()),
+            Route::Status => self.status().await,
             Route::History => self.history(request.uri().query().unwrap_or_default()).await,
             Route::Events => self.events(request),
-            Route::Metrics => whole(StatusCode::OK, PROMETHEUS, (self.state.metrics)()),
+            Route::Metrics => self.metrics().await,
             Route::Healthz => self.health(),
             Route::Readyz => self.readiness(),
         }
     }
 
+    async fn status(&self) -> Response<Answer> {
+        let document = (self.state.status)().await;
+        document.map_or_else(still, |document| json(StatusCode::OK, &*document))
+    }
+
+    async fn metrics(&self) -> Response<Answer> {
+        let text = (self.state.metrics)().await;
+        text.map_or_else(still, |text| whole(StatusCode::OK, PROMETHEUS, text))
+    }
+
     fn health(&self) -> Response<Answer> {
         let alive = self.state.vitals.is_alive();
-        let (code, status) = verdict(alive, "the decision loop stands still");
+        let (code, status) = verdict(alive, STILL);
         let age = self.state.vitals.beat_age().as_secs_f64();
         json(
             code,
@@ -215,6 +226,10 @@ fn json(code: StatusCode, document: &impl serde::Serialize) -> Response<Answer> 
         }
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the document cannot be written\n"),
     }
+}
+
+fn still() -> Response<Answer> {
+    whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{STILL}\n"))
 }
 
 fn plain(code: StatusCode, text: &'static str) -> Response<Answer> {

@@ -95,6 +95,11 @@ pub(super) fn digest(policy: &Policy) -> Digest {
         feed.shape(&service.preset);
         service.endpoints.values().for_each(|endpoint| feed.endpoint(endpoint));
     }
+    feed.shape(&policy.references.interval);
+    for reference in &policy.references.targets {
+        feed.part(reference.name.as_bytes());
+        feed.probe(&reference.probe);
+    }
     feed.shape(&(&policy.outputs, &policy.child, &policy.alerts, &policy.secret_files));
     for output in &policy.outputs {
         if let Output::Proxy(proxy) = output {

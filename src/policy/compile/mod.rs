@@ -23,7 +23,7 @@ use crate::core::id::ServiceName;
 use crate::core::rules::{IsolationRules, Rules};
 use crate::policy::code::Code;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
-use crate::policy::model::{Digest, Policy};
+use crate::policy::model::{Digest, Policy, References};
 use crate::policy::raw::{Ctx, File, Isolation, Map, Node, Read, Service, Span};
 use crate::policy::{Compiled, Lookup, MAX_BYTES, Source};
 
@@ -132,6 +132,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         admin,
         control,
         rules: Arc::new(rules),
+        references: References::default(),
         services,
         outputs,
         child,

@@ -48,6 +48,8 @@ pub struct Policy {
     pub control: Control,
     /// What the engine decides by.
     pub rules: Arc<Rules>,
+    /// Who is asked whether we are cut off ourselves.
+    pub references: References,
     /// The services by name.
     pub services: BTreeMap<ServiceName, Service>,
     /// Where the active configuration goes, in the order of the file.
@@ -58,6 +60,24 @@ pub struct Policy {
     pub alerts: Vec<Alert>,
     /// Every file the policy reads a secret from; a change of one is a reload.
     pub secret_files: Vec<PathBuf>,
+}
+
+/// Targets that have nothing to do with any service: when none of them answers, it is us.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// The targets, in the order of the file; empty when the policy names none.
+    pub targets: Vec<Reference>,
+    /// Gap between two rounds while nothing is suspected.
+    pub interval: Duration,
+}
+
+/// One reference target.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// Its address as written, without user info and query: for display only.
+    pub name: Arc<str>,
+    /// How it is asked; whatever passes proves that we reach it.
+    pub probe: Arc<Probe>,
 }
 
 /// Who we are and where our state lives.

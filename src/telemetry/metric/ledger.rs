@@ -1,165 +1,275 @@
-//! The live series, and the recorder behind them.
+//! The series that are counted as things happen, and their text form.
 //!
-//! The recorder drops a series only when nothing has touched it since the last scrape but one.
-//! The ledger therefore holds a handle of every live counter and gauge and touches them all just
-//! before each scrape; a series that is forgotten is no longer touched, and is gone by the second
-//! scrape. Histograms carry no endpoint label and stay.
+//! A series is one number, or one row of buckets, under a key of its label values: with thousands
+//! of endpoints, what a series costs is what the sidecar weighs. Nothing is buffered between
+//! scrapes, so nothing has to be tidied up when nobody scrapes.
 //!
 //! Invariants
-//! 1. Touch and scrape are one step under one lock, so a live series is never dropped.
-//! 2. Every series is of a [`Metric`] of the catalogue and has exactly its labels.
+//! 1. Every series is of a [`Metric`] of the catalogue and has exactly its labels.
+//! 2. What is forgotten is gone from the next scrape on.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Label};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use metrics_util::MetricKindMask;
+use super::catalogue::{Kind, Metric};
+use super::float;
 
-use super::catalogue::{CATALOGUE, Kind, Metric, Unit};
+/// Keeps label values apart in a key; no name and no word of ours holds it.
+const SEPARATOR: char = '\u{1f}';
 
-/// Long enough to tell two scrapes apart, short enough that the second one forgets.
-const IDLE: Duration = Duration::from_millis(1);
+static LEDGER: Mutex<Ledger> = Mutex::new(Ledger { families: BTreeMap::new(), key: String::new() });
 
-type Series = (&'static str, Vec<String>);
+struct Ledger {
+    families: BTreeMap<&'static str, Family>,
+    /// Where keys are put together, so that counting allocates nothing.
+    key: String,
+}
 
-static LEDGER: Mutex<BTreeMap<Series, Live>> = Mutex::new(BTreeMap::new());
-static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-
-/// A live series.
-struct Live {
+/// The series of one metric, by their label values.
+#[derive(Default)]
+struct Family {
     labels: &'static [&'static str],
-    handle: Handle,
+    series: BTreeMap<Box<str>, Value>,
 }
 
-/// The gauge's value is kept because touching it means setting it again.
-enum Handle {
-    Counter(Counter),
-    Gauge(Gauge, f64),
+enum Value {
+    Number(f64),
+    Spread(Box<Spread>),
 }
 
-/// Why metrics cannot be collected.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// Another recorder is installed in this process.
-    #[error("install the metric recorder: {0}")]
-    Recorder(String),
+/// A distribution.
+struct Spread {
+    /// How many fell into each bucket; the last one has no upper bound.
+    counts: Box<[u64]>,
+    sum: f64,
 }
 
-pub(super) fn install() -> Result<(), InstallError> {
-    let mut ledger = lock();
-    if RECORDER.get().is_some() {
-        return Ok(());
-    }
-    let mask = MetricKindMask::COUNTER | MetricKindMask::GAUGE;
-    let mut builder = PrometheusBuilder::new().idle_timeout(mask, Some(IDLE));
-    for metric in CATALOGUE.iter().filter(|metric| metric.kind == Kind::Histogram) {
-        builder = builder
-            .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)
-            .map_err(|error| InstallError::Recorder(error.to_string()))?;
-    }
-    let handle =
-        builder.install_recorder().map_err(|error| InstallError::Recorder(error.to_string()))?;
-    ledger.clear();
-    for metric in CATALOGUE {
-        describe(metric);
-    }
-    RECORDER.get_or_init(|| handle);
-    Ok(())
-}
-
-fn describe(metric: &Metric) {
-    let unit = match metric.unit {
-        Unit::Count => metrics::Unit::Count,
-        Unit::Seconds => metrics::Unit::Seconds,
-        Unit::Bytes => metrics::Unit::Bytes,
-        Unit::Ratio => metrics::Unit::Percent,
-    };
-    match metric.kind {
-        Kind::Counter => metrics::describe_counter!(metric.name, unit, metric.help),
-        Kind::Gauge => metrics::describe_gauge!(metric.name, unit, metric.help),
-        Kind::Histogram => metrics::describe_histogram!(metric.name, unit, metric.help),
+impl Ledger {
+    /// Shows the series of these labels to `change`, made by `new` when it is not there yet.
+    fn with(
+        &mut self,
+        metric: &'static Metric,
+        values: &[&str],
+        new: impl FnOnce() -> Value,
+        change: impl FnOnce(&mut Value),
+    ) {
+        debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+        self.key.clear();
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                self.key.push(SEPARATOR);
+            }
+            self.key.push_str(value);
+        }
+        let family = self.families.entry(metric.name).or_default();
+        family.labels = metric.labels;
+        if let Some(value) = family.series.get_mut(self.key.as_str()) {
+            change(value);
+        } else {
+            let mut value = new();
+            change(&mut value);
+            family.series.insert(self.key.as_str().into(), value);
+        }
     }
 }
 
 pub(super) fn add(metric: &'static Metric, values: &[&str], count: u64) {
     debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
-    let mut ledger = lock();
-    let live = ledger.entry(series(metric, values)).or_insert_with(|| {
-        let counter = metrics::counter!(metric.name, labels(metric, values));
-        Live { labels: metric.labels, handle: Handle::Counter(counter) }
+    let new = || Value::Number(0.0);
+    lock().with(metric, values, new, |value| {
+        if let Value::Number(number) = value {
+            *number += float(count);
+        }
     });
-    if let Handle::Counter(counter) = &live.handle {
-        counter.increment(count);
-    }
 }
 
 pub(super) fn set(metric: &'static Metric, values: &[&str], value: f64) {
-    debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
-    let mut ledger = lock();
-    let live = ledger.entry(series(metric, values)).or_insert_with(|| {
-        let gauge = metrics::gauge!(metric.name, labels(metric, values));
-        Live { labels: metric.labels, handle: Handle::Gauge(gauge, value) }
-    });
-    if let Handle::Gauge(gauge, latest) = &mut live.handle {
-        *latest = value;
-        gauge.set(value);
-    }
+    debug_assert_ne!(metric.kind, Kind::Histogram, "{}", metric.name);
+    let new = || Value::Number(value);
+    lock().with(metric, values, new, |known| *known = Value::Number(value));
 }
 
 pub(super) fn observe(metric: &'static Metric, values: &[&str], span: Duration) {
     debug_assert_eq!(metric.kind, Kind::Histogram, "{}", metric.name);
-    metrics::histogram!(metric.name, labels(metric, values)).record(span.as_secs_f64());
+    let seconds = span.as_secs_f64();
+    let bucket = metric.buckets.partition_point(|bound| *bound < seconds);
+    let new = || {
+        let counts = vec![0; metric.buckets.len() + 1].into_boxed_slice();
+        Value::Spread(Box::new(Spread { counts, sum: 0.0 }))
+    };
+    lock().with(metric, values, new, |value| {
+        if let Value::Spread(spread) = value {
+            spread.sum += seconds;
+            if let Some(count) = spread.counts.get_mut(bucket) {
+                *count = count.saturating_add(1);
+            }
+        }
+    });
 }
 
 /// Drops every series whose labels `gone` recognises.
 pub(super) fn forget(gone: impl Fn(&Labels<'_>) -> bool) {
-    lock().retain(|(_, values), live| !gone(&Labels { names: live.labels, values }));
+    for family in lock().families.values_mut() {
+        let names = family.labels;
+        family.series.retain(|key, _| !gone(&Labels { names, key }));
+    }
 }
 
 /// The labels of one series.
 pub(super) struct Labels<'a> {
     names: &'a [&'static str],
-    values: &'a [String],
+    key: &'a str,
 }
 
 impl Labels<'_> {
     /// The value of one label, if the series has it.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let at = self.names.iter().position(|candidate| *candidate == name)?;
-        self.values.get(at).map(String::as_str)
+        self.key.split(SEPARATOR).nth(at)
     }
 }
 
-pub(super) fn render() -> String {
+/// Writes the samples of one metric.
+pub(super) fn write(metric: &'static Metric, page: &mut Page<'_>) {
     let ledger = lock();
-    for live in ledger.values() {
-        match &live.handle {
-            Handle::Counter(counter) => counter.increment(0),
-            Handle::Gauge(gauge, latest) => gauge.set(*latest),
+    let Some(family) = ledger.families.get(metric.name) else { return };
+    for (key, value) in &family.series {
+        let values: Vec<&str> = key.split(SEPARATOR).collect();
+        match value {
+            Value::Number(number) => page.sample(metric, &values, *number),
+            Value::Spread(spread) => page.spread(metric, &values, (&spread.counts, spread.sum)),
         }
     }
-    RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Moves what histograms have buffered into their buckets; without it they grow between scrapes.
-pub(super) fn upkeep() {
-    if let Some(recorder) = RECORDER.get() {
-        recorder.run_upkeep();
+/// The text that a scrape gets, in the exposition format of Prometheus.
+pub(super) struct Page<'a> {
+    text: &'a mut String,
+    headed: bool,
+}
+
+impl<'a> Page<'a> {
+    /// Adds one metric to `text`; a metric without samples leaves no trace.
+    pub(super) const fn new(text: &'a mut String) -> Self {
+        Self { text, headed: false }
+    }
+
+    pub(super) fn sample(&mut self, metric: &Metric, values: &[&str], number: f64) {
+        self.head(metric);
+        self.line((metric, ""), values, None, number);
+    }
+
+    fn spread(&mut self, metric: &Metric, values: &[&str], (counts, sum): (&[u64], f64)) {
+        self.head(metric);
+        let mut total = 0_u64;
+        let bounds = metric.buckets.iter().copied().chain([f64::INFINITY]);
+        for (count, bound) in counts.iter().zip(bounds) {
+            total = total.saturating_add(*count);
+            self.line((metric, "_bucket"), values, Some(bound), float(total));
+        }
+        self.line((metric, "_sum"), values, None, sum);
+        self.line((metric, "_count"), values, None, float(total));
+    }
+
+    fn head(&mut self, metric: &Metric) {
+        if !std::mem::replace(&mut self.headed, true) {
+            let Metric { name, help, kind, .. } = metric;
+            let kind = kind.label();
+            self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        }
+    }
+
+    fn line(
+        &mut self,
+        (metric, suffix): (&Metric, &str),
+        values: &[&str],
+        bound: Option<f64>,
+        number: f64,
+    ) {
+        self.text.push_str(metric.name);
+        self.text.push_str(suffix);
+        let mut mark = '{';
+        for (label, value) in metric.labels.iter().zip(values) {
+            self.text.push(mark);
+            mark = ',';
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            escape(value, self.text);
+            self.text.push('"');
+        }
+        match bound {
+            Some(bound) if bound.is_finite() => self.put(format_args!("{mark}le=\"{bound}\"}} ")),
+            Some(_) => self.put(format_args!("{mark}le=\"+Inf\"}} ")),
+            None if mark == ',' => self.text.push_str("} "),
+            None => self.text.push(' '),
+        }
+        self.put(format_args!("{number}\n"));
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to memory cannot fail; the error type is that of the trait.
+        let _never: std::fmt::Result = self.text.write_fmt(text);
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, BTreeMap<Series, Live>> {
+fn escape(value: &str, text: &mut String) {
+    for letter in value.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Ledger> {
     LEDGER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn series(metric: &'static Metric, values: &[&str]) -> Series {
-    (metric.name, values.iter().map(|value| (*value).to_owned()).collect())
-}
+#[cfg(test)]
+mod tests {
+    use super::super::{ALERTS_QUEUED, LOOP_LAG};
+    use super::*;
 
-fn labels(metric: &'static Metric, values: &[&str]) -> Vec<Label> {
-    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-    let pairs = metric.labels.iter().zip(values);
-    pairs.map(|(name, value)| Label::new(*name, (*value).to_owned())).collect()
+    #[test]
+    fn a_distribution_is_shown_as_rising_sums() {
+        let mut text = String::new();
+        let counts = [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1];
+        Page::new(&mut text).spread(&LOOP_LAG, &[], (&counts, 7.5));
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(lines[0], "mcp_failover_loop_lag_seconds_bucket{le=\"0.0001\"} 1");
+        assert_eq!(lines[1], "mcp_failover_loop_lag_seconds_bucket{le=\"0.0005\"} 1");
+        assert_eq!(lines[2], "mcp_failover_loop_lag_seconds_bucket{le=\"0.001\"} 3");
+        assert_eq!(lines[8], "mcp_failover_loop_lag_seconds_bucket{le=\"1\"} 3");
+        assert_eq!(lines[10], "mcp_failover_loop_lag_seconds_bucket{le=\"+Inf\"} 4");
+        assert_eq!(
+            lines[11..],
+            ["mcp_failover_loop_lag_seconds_sum 7.5", "mcp_failover_loop_lag_seconds_count 4"]
+        );
+    }
+
+    #[test]
+    fn a_label_value_cannot_break_out_of_its_quotes() {
+        let mut text = String::new();
+        Page::new(&mut text).sample(&ALERTS_QUEUED, &["a\"}\n\\"], 2.0);
+        let line = text.lines().nth(2).expect("a sample");
+        assert_eq!(line, "mcp_failover_alerts_queued{alert=\"a\\\"}\\n\\\\\"} 2");
+    }
+
+    #[test]
+    fn a_metric_without_samples_leaves_no_trace() {
+        let mut text = String::new();
+        Page::new(&mut text);
+        assert!(text.is_empty());
+    }
+
+    #[test]
+    fn a_value_on_a_bound_belongs_below_it() {
+        let buckets = LOOP_LAG.buckets;
+        assert_eq!(buckets.partition_point(|bound| *bound < 0.001), 2);
+        assert_eq!(buckets.partition_point(|bound| *bound < 9.0), buckets.len());
+    }
 }

@@ -7,7 +7,12 @@
 //! Invariants
 //! 1. Whatever is exposed is in [`CATALOGUE`], and has exactly its labels.
 //! 2. No value here is secret: only names from the policy, words of the program, and numbers.
-//! 3. A removed endpoint is gone by the second scrape after [`forget`] or [`status`].
+//! 3. A removed endpoint is gone by the next scrape after [`keep`].
+//!
+//! What the engine shows of itself is drawn from its status when somebody scrapes; the rest is
+//! counted in a ledger of our own. A metrics library keeps every series behind a handle in a
+//! registry, with a histogram's samples until somebody tidies them up: about a kibibyte a series,
+//! and twenty series an endpoint.
 //!
 //! Attempts are timed per service and phase, not per endpoint: at a thousand endpoints six
 //! histograms each would be a hundred thousand series. The latest duration of each endpoint is the
@@ -23,13 +28,13 @@ mod tests;
 use std::time::Duration;
 
 pub use catalogue::*;
-pub use ledger::InstallError;
-pub use status::{forget, forget_output, status};
+pub use status::{forget_output, keep};
 
 use crate::core::action::{Decision, Event, ProbeKind};
 use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::core::outcome::Outcome;
-use ledger::{add, observe, set};
+use crate::core::status::Status;
+use ledger::{Page, add, observe, set};
 
 /// Gives out the metrics that were collected.
 #[derive(Clone, Copy, Debug)]
@@ -38,31 +43,38 @@ pub struct MetricsHandle {
 }
 
 impl MetricsHandle {
-    /// The metrics in the text exposition format of Prometheus.
+    /// All metrics in the text exposition format of Prometheus.
     #[must_use]
-    pub fn render(&self) -> String {
-        let Self { installed: () } = self;
-        process::observe();
-        let mut text = ledger::render();
-        text.push_str(&process::cpu_exposition());
+    pub fn render(&self, status: &Status) -> String {
+        self.observe();
+        let mut text = String::new();
+        for metric in CATALOGUE {
+            self.write(metric, status, &mut text);
+        }
         text
     }
 
-    /// Keeps buffers small; to be called every few seconds, whether or not anybody scrapes.
-    pub fn upkeep(&self) {
+    /// Looks at the process itself; to be called before [`Self::write`].
+    pub fn observe(&self) {
         let Self { installed: () } = self;
-        ledger::upkeep();
+        process::observe();
+    }
+
+    /// Adds one metric to `text`: a reader of many can let others go on in between.
+    pub fn write(&self, metric: &'static Metric, status: &Status, text: &mut String) {
+        let Self { installed: () } = self;
+        let mut page = Page::new(text);
+        if !status::write(metric, status, &mut page) {
+            ledger::write(metric, &mut page);
+        }
     }
 }
 
-/// Starts collecting. A second call gives another handle of the same metrics.
-///
-/// # Errors
-/// When something else in this process already collects metrics.
-pub fn install() -> Result<MetricsHandle, InstallError> {
-    ledger::install()?;
+/// Starts collecting. Every handle shows the same metrics: they are those of the process.
+#[must_use]
+pub fn install() -> MetricsHandle {
     set(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    Ok(MetricsHandle { installed: () })
+    MetricsHandle { installed: () }
 }
 
 /// Where the time of one attempt went. A phase that did not happen is `None`.

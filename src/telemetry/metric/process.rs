@@ -9,6 +9,7 @@ use super::ledger::set;
 use super::{PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX, PROCESS_RSS, float};
 
 pub(super) fn observe() {
+    set(&PROCESS_CPU, &[], cpu_seconds());
     if let Some(bytes) = resident_bytes() {
         set(&PROCESS_RSS, &[], bytes);
     }
@@ -28,11 +29,8 @@ fn resident_bytes() -> Option<f64> {
     Some(f64::from(kibibytes) * 1024.0)
 }
 
-/// Written by hand because the recorder counts in whole numbers, and seconds are too coarse.
-pub(super) fn cpu_exposition() -> String {
+fn cpu_seconds() -> f64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = float(u64::try_from(spent.tv_sec).unwrap_or_default())
-        + float(u64::try_from(spent.tv_nsec).unwrap_or_default()) / 1e9;
-    let (name, help, kind) = (PROCESS_CPU.name, PROCESS_CPU.help, PROCESS_CPU.kind.label());
-    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {seconds}\n")
+    float(u64::try_from(spent.tv_sec).unwrap_or_default())
+        + float(u64::try_from(spent.tv_nsec).unwrap_or_default()) / 1e9
 }
