@@ -14,6 +14,7 @@
 //! 4. No output waits for another, and no write waits for a hook.
 
 mod board;
+pub mod child;
 mod due;
 mod env_file;
 mod error;
