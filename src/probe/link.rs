@@ -97,6 +97,20 @@ impl Link {
         }
     }
 
+    /// Says these last words and closes, as far as that can be done at once: the verdict stands,
+    /// whether or not they arrive.
+    pub(super) async fn part(mut self, words: &[u8]) {
+        let parting = async {
+            self.wire.write_all(words).await?;
+            self.wire.shutdown().await
+        };
+        tokio::select! {
+            biased;
+            _told = parting => {}
+            () = std::future::ready(()) => {}
+        }
+    }
+
     async fn more(&mut self, trace: &mut Trace) -> Step {
         if self.meter.exhausted() {
             return Err(Finding::protocol("answer has no end"));

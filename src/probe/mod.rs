@@ -13,6 +13,7 @@
 //! 6. Our own faults (no route, no descriptors, no resolver) are `local`, never the endpoint's.
 
 mod address;
+mod bolt;
 mod channel;
 pub mod codec;
 mod dial;
@@ -21,6 +22,7 @@ mod expect;
 mod finding;
 mod http;
 mod link;
+mod neo4j_code;
 mod prober;
 mod quota;
 mod redis;

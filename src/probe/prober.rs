@@ -10,7 +10,7 @@ use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::report::Report;
 use crate::probe::trace::Trace;
-use crate::probe::{exec, http, redis, tcp, tls};
+use crate::probe::{bolt, exec, http, redis, tcp, tls};
 
 /// Why probing cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +56,10 @@ impl Prober {
             Check::Tcp(check) => tcp::run(&self.dialler, check, trace).await,
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
             Check::Exec(check) => exec::run(check, trace).await,
+            Check::Bolt(check) => Box::pin(bolt::run(&self.dialler, check, trace)).await,
             Check::Redis(check) => Box::pin(redis::run(&self.dialler, check, trace)).await,
             Check::Mcp(_)
             | Check::McpStdio(_)
-            | Check::Bolt(_)
             | Check::Neo4j(_)
             | Check::Postgres(_)
             | Check::Grpc(_)

@@ -1,4 +1,7 @@
-//! TLS: verified always, version 1.2 at least, and the certificate's end noted.
+//! TLS: verified, version 1.2 at least, and the certificate's end noted.
+//!
+//! Verification has one exception, and no other setting reaches it: `Trust::SelfSigned`, for the
+//! schemes that ask for it in their name (`bolt+ssc`, `neo4j+ssc`).
 //!
 //! A handshake is never resumed from an earlier one: a resumed session skips the certificate, so
 //! it would not see one that was replaced or has ended meanwhile.
@@ -9,11 +12,14 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WantsClientCert};
+use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier, version,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, WantsVerifier, version,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -22,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 use x509_cert::der::Decode;
 
 use crate::core::outcome::Outcome;
-use crate::policy::model::{TlsCheck, TlsOptions};
+use crate::policy::model::{TlsCheck, TlsOptions, Trust};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::trace::Trace;
@@ -58,15 +64,21 @@ pub(super) fn expiry(options: &TlsOptions, trace: &Trace) -> Step {
 pub(super) struct TlsClient {
     builder: ConfigBuilder<ClientConfig, WantsVerifier>,
     platform: OnceLock<Arc<ClientConfig>>,
+    unverified: OnceLock<Arc<ClientConfig>>,
     own: Mutex<BTreeMap<String, Arc<ClientConfig>>>,
 }
 
 impl TlsClient {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
-        Ok(Self { builder, platform: OnceLock::new(), own: Mutex::default() })
+        Ok(Self {
+            builder,
+            platform: OnceLock::new(),
+            unverified: OnceLock::new(),
+            own: Mutex::default(),
+        })
     }
 
     /// Everything that can be wrong before a connection exists.
@@ -81,9 +93,14 @@ impl TlsClient {
         let name = name.strip_suffix('.').unwrap_or(name).to_owned();
         let name = ServerName::try_from(name)
             .map_err(|_invalid| Finding::misconfigured("server name is not valid for TLS"))?;
-        let config = match &options.ca_pem {
-            None => Arc::clone(self.platform.get_or_init(|| self.build(platform_roots()))),
-            Some(pem) => self.with_roots(pem)?,
+        let config = match (options.trust, &options.ca_pem) {
+            (Trust::SelfSigned, _) => {
+                Arc::clone(self.unverified.get_or_init(|| self.build_unverified()))
+            }
+            (Trust::Verified, None) => {
+                Arc::clone(self.platform.get_or_init(|| self.build(platform_roots())))
+            }
+            (Trust::Verified, Some(pem)) => self.with_roots(pem)?,
         };
         let alpn = protocol.map(<[u8]>::to_vec).into_iter().collect();
         Ok(Handshake { config, name, alpn })
@@ -105,11 +122,60 @@ impl TlsClient {
     }
 
     fn build(&self, roots: RootCertStore) -> Arc<ClientConfig> {
-        let builder: ConfigBuilder<ClientConfig, WantsClientCert> =
-            self.builder.clone().with_root_certificates(roots);
-        let mut config = builder.with_no_client_auth();
-        config.resumption = Resumption::disabled();
-        Arc::new(config)
+        finish(self.builder.clone().with_root_certificates(roots))
+    }
+
+    fn build_unverified(&self) -> Arc<ClientConfig> {
+        let provider = Arc::clone(self.builder.crypto_provider());
+        let verifier = Arc::new(AnyCertificate(provider));
+        finish(self.builder.clone().dangerous().with_custom_certificate_verifier(verifier))
+    }
+}
+
+fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Arc<ClientConfig> {
+    let mut config = builder.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// Takes any certificate, of anybody and for any time, as long as the server has its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

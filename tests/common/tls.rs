@@ -40,6 +40,13 @@ impl Certified {
         Arc::new(Shown::new(self)).server()
     }
 
+    /// One that shows this certificate, and has the key of another.
+    pub(crate) fn server_with_key_of(&self, other: &Self) -> Arc<ServerConfig> {
+        let key = Arc::clone(&other.signing().key);
+        let mixed = CertifiedKey::new(self.signing().cert.clone(), key);
+        Arc::new(Shown(Mutex::new(Arc::new(mixed)))).server()
+    }
+
     fn signing(&self) -> Arc<CertifiedKey> {
         let chain = vec![self.certificate.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));

@@ -1,5 +1,6 @@
 //! Probes against servers that serve, that fail, and that mean harm.
 
+mod bolt;
 mod exec;
 mod hostile;
 mod http;

@@ -4,4 +4,6 @@
 //! bytes it took, nothing yet, or that this is not the protocol. None allocates by a length that
 //! only a peer claims.
 
+pub mod chunk;
+pub mod packstream;
 pub mod resp;
