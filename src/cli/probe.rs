@@ -131,6 +131,8 @@ async fn attempt_all(
         reports.insert(place, report);
         terminal.progress(&progress(&waiting, total));
     }
+    // Nothing that was begun at a server is left there; this ends within seconds.
+    prober.settled().await;
     Ok(reports)
 }
 

@@ -69,6 +69,17 @@ impl Channel {
         Ok(Self { sender, connection: Some(Box::pin(connection)), pending: None, meter })
     }
 
+    /// Whether it takes another request; waits until the last answer is out of the way.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        let Self { sender, connection, pending, .. } = self;
+        pending.is_none() && drive(connection, sender.ready()).await.is_ok()
+    }
+
+    /// Whether a request is under way.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// When the first byte of the current answer came.
     pub(super) fn first_byte(&self) -> Option<Instant> {
         self.meter.first_byte()

@@ -42,8 +42,18 @@ pub(super) fn status(expect: &HttpExpect, status: StatusCode, headers: &HeaderMa
         }
         None => class(code, headers),
     };
+    Err(told(outcome, code))
+}
+
+/// What a status that nobody expects means by its class.
+pub(super) fn by_class(status: StatusCode, headers: &HeaderMap) -> Finding {
+    let code = status.as_u16();
+    told(class(code, headers), code)
+}
+
+fn told(outcome: Outcome, code: u16) -> Finding {
     let what = if (300..400).contains(&code) { ": redirect to another address" } else { "" };
-    Err(Finding::new(outcome, format!("HTTP {code}{what}")))
+    Finding::new(outcome, format!("HTTP {code}{what}"))
 }
 
 fn class(code: u16, headers: &HeaderMap) -> Outcome {

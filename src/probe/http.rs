@@ -5,11 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
+use zeroize::Zeroizing;
 
 use crate::policy::model::{HttpCheck, Target};
+use crate::policy::secret::Secret;
 use crate::probe::channel::{Channel, Outgoing};
 use crate::probe::dial::Dialler;
 use crate::probe::expect;
@@ -27,13 +30,32 @@ const READ_MAX: usize = 128 * 1024;
 
 const AGENT: &str = concat!("mcp-failover/", env!("CARGO_PKG_VERSION"));
 
-pub(super) async fn run(dialler: &Dialler, check: &HttpCheck, trace: &mut Trace) -> Step {
-    let request = request(check)?;
+pub(super) async fn run(
+    dialler: &Dialler,
+    check: &HttpCheck,
+    token: Option<&Secret>,
+    trace: &mut Trace,
+) -> Step {
+    let request = request(check, token)?;
     let mut channel = open(dialler, check, trace).await?;
     trace.enter(Stage::Answer);
     converse(&mut channel, request, check, trace).await?;
     expect::speed(check.expect.slow, trace.elapsed())?;
     check.tls.as_ref().map_or(Ok(()), |options| tls::expiry(options, trace))
+}
+
+/// One request whose answer somebody else judges: its status, headers and body.
+pub(super) async fn fetch(
+    dialler: &Dialler,
+    check: &HttpCheck,
+    trace: &mut Trace,
+) -> Step<(StatusCode, HeaderMap, Vec<u8>)> {
+    let request = request(check, None)?;
+    let mut channel = open(dialler, check, trace).await?;
+    channel.start(request, READ_MAX);
+    let (head, body) = channel.answer().await?.into_parts();
+    let body = channel.body(body, BODY_MAX, true).await?;
+    Ok((head.status, head.headers, body.bytes))
 }
 
 /// A connection ready for requests.
@@ -75,21 +97,27 @@ async fn converse(
 }
 
 /// The request as the policy words it; what it leaves out gets our defaults.
-fn request(check: &HttpCheck) -> Step<Outgoing> {
+fn request(check: &HttpCheck, token: Option<&Secret>) -> Step<Outgoing> {
     let body = check.body.as_ref().map(|body| Bytes::copy_from_slice(body.expose().as_bytes()));
     let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = Method::from_bytes(check.method.as_bytes())
         .map_err(|_invalid| Finding::misconfigured("request method is not valid"))?;
-    *request.uri_mut() = Uri::builder()
-        .path_and_query(check.path.expose())
-        .build()
-        .map_err(|_invalid| Finding::misconfigured("request path is not valid"))?;
-    *request.headers_mut() = headers(check)?;
+    *request.uri_mut() = path(check)?;
+    *request.headers_mut() = headers(check, token)?;
     Ok(request)
 }
 
-fn headers(check: &HttpCheck) -> Step<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(check.headers.len() + 5);
+/// Path and query, for the request line.
+pub(super) fn path(check: &HttpCheck) -> Step<Uri> {
+    Uri::builder()
+        .path_and_query(check.path.expose())
+        .build()
+        .map_err(|_invalid| Finding::misconfigured("request path is not valid"))
+}
+
+/// The policy's headers, ours, and the token that goes with this attempt.
+pub(super) fn headers(check: &HttpCheck, token: Option<&Secret>) -> Step<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(check.headers.len() + 6);
     for (name, value) in &check.headers {
         let field = HeaderName::from_bytes(name.as_bytes());
         let content = HeaderValue::from_bytes(value.expose().as_bytes());
@@ -98,6 +126,13 @@ fn headers(check: &HttpCheck) -> Step<HeaderMap> {
         };
         content.set_sensitive(true);
         headers.append(field, content);
+    }
+    if let Some(token) = token {
+        let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let mut bearer = HeaderValue::from_str(&bearer)
+            .map_err(|_invalid| Finding::misconfigured("token cannot stand in a header"))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
     }
     let host = HeaderValue::try_from(authority(&check.target, check.tls.is_some()))
         .map_err(|_invalid| Finding::misconfigured("host is not valid"))?;

@@ -3,7 +3,6 @@
 use super::*;
 use crate::core::outcome::Outcome::ClientError;
 use crate::policy::model::HttpExpect;
-use crate::policy::secret::Secret;
 
 fn check(headers: &[(&str, &str)]) -> HttpCheck {
     let pair = |&(name, value): &(&str, &str)| (name.to_owned(), Secret::from(value));
@@ -24,7 +23,7 @@ fn sent(request: &Outgoing, name: &str) -> Vec<String> {
 
 #[test]
 fn the_request_is_what_the_policy_says_with_our_defaults() {
-    let request = request(&check(&[("api-key", "k")])).unwrap();
+    let request = request(&check(&[("api-key", "k")]), None).unwrap();
     assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri().to_string(), "/stats?deep=1");
     assert_eq!(sent(&request, "host"), ["example.com:8080"]);
@@ -37,7 +36,7 @@ fn the_request_is_what_the_policy_says_with_our_defaults() {
 #[test]
 fn the_policys_headers_replace_our_defaults() {
     let own = [("Host", "inside.example.com"), ("User-Agent", "own"), ("Accept", "text/plain")];
-    let request = request(&check(&own)).unwrap();
+    let request = request(&check(&own), None).unwrap();
     assert_eq!(sent(&request, "host"), ["inside.example.com"]);
     assert_eq!(sent(&request, "user-agent"), ["own"]);
     assert_eq!(sent(&request, "accept"), ["text/plain"]);
@@ -46,14 +45,22 @@ fn the_policys_headers_replace_our_defaults() {
 #[test]
 fn nothing_but_our_own_decoding_is_offered() {
     let own = [("accept-encoding", "gzip"), ("connection", "keep-alive")];
-    let request = request(&check(&own)).unwrap();
+    let request = request(&check(&own), None).unwrap();
     assert_eq!(sent(&request, "accept-encoding"), ["identity"]);
     assert_eq!(sent(&request, "connection"), ["close"]);
 }
 
 #[test]
+fn a_token_takes_the_place_of_a_fixed_credential_and_stays_hidden() {
+    let token = Secret::from("canary");
+    let request = request(&check(&[("Authorization", "Basic x")]), Some(&token)).unwrap();
+    assert_eq!(sent(&request, "authorization"), ["Bearer canary"]);
+    assert!(!format!("{request:?}").contains("canary"));
+}
+
+#[test]
 fn header_values_stay_hidden_in_debug_output() {
-    let request = request(&check(&[("api-key", "canary")])).unwrap();
+    let request = request(&check(&[("api-key", "canary")]), None).unwrap();
     assert!(!format!("{request:?}").contains("canary"));
 }
 
@@ -62,13 +69,13 @@ fn a_request_that_cannot_be_sent_is_the_probes_fault() {
     let with = |change: fn(&mut HttpCheck)| {
         let mut check = check(&[]);
         change(&mut check);
-        request(&check).expect_err("a finding").outcome
+        request(&check, None).expect_err("a finding").outcome
     };
     assert_eq!(with(|check| check.method = "GE T".to_owned()), ClientError);
     assert_eq!(with(|check| check.path = Secret::from("/a b")), ClientError);
     assert_eq!(with(|check| check.target.host = "a\nb".to_owned()), ClientError);
     for pair in [("a b", "c"), ("x", "a\r\nInjected: yes")] {
-        let refused = request(&check(&[pair])).expect_err("a finding");
+        let refused = request(&check(&[pair]), None).expect_err("a finding");
         assert_eq!(refused.outcome, ClientError);
     }
 }

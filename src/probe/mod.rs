@@ -15,13 +15,16 @@
 mod address;
 mod bolt;
 mod channel;
+mod clock;
 pub mod codec;
 mod dial;
+mod digest;
 mod exec;
 mod expect;
 mod finding;
 mod http;
 mod link;
+mod mcp;
 mod neo4j_code;
 mod prober;
 mod quota;
@@ -32,6 +35,7 @@ mod retry_after;
 mod span;
 mod tcp;
 mod tls;
+mod token;
 mod trace;
 mod wire;
 

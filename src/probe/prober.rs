@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
-use crate::policy::model::{Check, Probe};
+use crate::core::outcome::Outcome;
+use crate::policy::model::{Check, HttpCheck, McpCheck, Probe, TokenSource};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::report::Report;
+use crate::probe::token::{Bearer, Tokens};
 use crate::probe::trace::Trace;
-use crate::probe::{bolt, exec, http, redis, tcp, tls};
+use crate::probe::{bolt, exec, http, mcp, redis, tcp, tls};
 
 /// Why probing cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,8 @@ pub enum ProbeSetupError {
 #[derive(Clone, Debug)]
 pub struct Prober {
     dialler: Arc<Dialler>,
+    tokens: Arc<Tokens>,
+    mcp: Arc<mcp::Memory>,
 }
 
 impl Prober {
@@ -35,7 +39,11 @@ impl Prober {
     /// # Errors
     /// When the TLS library offers no protocol version, which no shipped build does.
     pub fn new() -> Result<Self, ProbeSetupError> {
-        Ok(Self { dialler: Arc::new(Dialler::new().map_err(ProbeSetupError::Tls)?) })
+        Ok(Self {
+            dialler: Arc::new(Dialler::new().map_err(ProbeSetupError::Tls)?),
+            tokens: Arc::default(),
+            mcp: Arc::default(),
+        })
     }
 
     /// Makes one attempt, which ends within `timeout` whatever the peer does.
@@ -50,16 +58,24 @@ impl Prober {
         trace.report(end)
     }
 
+    /// Waits until nothing that attempts left behind is under way: a session of an MCP server
+    /// whose attempt ran into its deadline is ended after it.
+    ///
+    /// Ends within seconds. For those who are about to leave; nobody else needs it.
+    pub async fn settled(&self) {
+        self.mcp.settled().await;
+    }
+
     async fn attempt(&self, check: &Check, trace: &mut Trace) -> Step {
         match check {
-            Check::Http(check) => http::run(&self.dialler, check, trace).await,
+            Check::Http(check) => self.http(check, trace).await,
+            Check::Mcp(check) => Box::pin(self.mcp(check, trace)).await,
             Check::Tcp(check) => tcp::run(&self.dialler, check, trace).await,
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
             Check::Exec(check) => exec::run(check, trace).await,
             Check::Bolt(check) => Box::pin(bolt::run(&self.dialler, check, trace)).await,
             Check::Redis(check) => Box::pin(redis::run(&self.dialler, check, trace)).await,
-            Check::Mcp(_)
-            | Check::McpStdio(_)
+            Check::McpStdio(_)
             | Check::Neo4j(_)
             | Check::Postgres(_)
             | Check::Grpc(_)
@@ -67,6 +83,50 @@ impl Prober {
             | Check::Several(_) => Err(unspoken(check)),
         }
     }
+
+    async fn http(&self, check: &HttpCheck, trace: &mut Trace) -> Step {
+        let Some(source) = &check.token else {
+            return http::run(&self.dialler, check, None, trace).await;
+        };
+        let mut bearer = Box::pin(self.token(source, None, trace)).await?;
+        loop {
+            let end = http::run(&self.dialler, check, Some(&bearer.token), trace).await;
+            if !is_spent(&end, &bearer, trace) {
+                return end;
+            }
+            bearer = Box::pin(self.token(source, Some(&bearer), trace)).await?;
+        }
+    }
+
+    async fn mcp(&self, check: &McpCheck, trace: &mut Trace) -> Step {
+        let Some(source) = &check.http.token else {
+            return mcp::run(&self.dialler, &self.mcp, check, None, trace).await;
+        };
+        let mut bearer = self.token(source, None, trace).await?;
+        loop {
+            let token = Some(&bearer.token);
+            let end = mcp::run(&self.dialler, &self.mcp, check, token, trace).await;
+            if !is_spent(&end, &bearer, trace) {
+                return end;
+            }
+            bearer = self.token(source, Some(&bearer), trace).await?;
+        }
+    }
+
+    async fn token(
+        &self,
+        source: &TokenSource,
+        spent: Option<&Bearer>,
+        trace: &mut Trace,
+    ) -> Step<Bearer> {
+        self.tokens.get(&self.dialler, source, spent, trace).await
+    }
+}
+
+/// Whether an attempt failed with a token that was not made for it.
+fn is_spent(end: &Step, bearer: &Bearer, trace: &Trace) -> bool {
+    let refused = end.as_ref().is_err_and(|finding| finding.outcome == Outcome::Auth);
+    refused && bearer.kept && trace.status == Some(401)
 }
 
 fn unspoken(check: &Check) -> Finding {

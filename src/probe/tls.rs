@@ -29,6 +29,7 @@ use x509_cert::der::Decode;
 
 use crate::core::outcome::Outcome;
 use crate::policy::model::{TlsCheck, TlsOptions, Trust};
+use crate::probe::clock;
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::trace::Trace;
@@ -229,7 +230,7 @@ impl Handshake {
 fn left(certificate: &CertificateDer<'_>) -> Option<Duration> {
     let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
     let end = parsed.tbs_certificate().validity().not_after.to_unix_duration();
-    Some(end.saturating_sub(Duration::from_secs(UnixTime::now().as_secs())))
+    Some(end.saturating_sub(clock::since_1970()))
 }
 
 /// Sorts what broke a connection, as far as TLS or the kernel says; `None` when neither does.

@@ -15,11 +15,14 @@ use crate::probe::report::{Phases, Quota, Report};
 pub(super) enum Stage {
     /// Nothing that is timed.
     Between,
+    Token,
     Resolve,
     Connect,
     Tls,
     Answer,
     Body,
+    /// The answer to a later request, which is named.
+    Reply(&'static str),
     Command,
 }
 
@@ -27,6 +30,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Trace {
     started: Instant,
+    ends: Option<Instant>,
+    settled: Option<Duration>,
     stage: Stage,
     since: Instant,
     phases: Phases,
@@ -41,6 +46,8 @@ impl Trace {
         let now = Instant::now();
         Self {
             started: now,
+            ends: None,
+            settled: None,
             stage: Stage::Between,
             since: now,
             phases: Phases::default(),
@@ -55,10 +62,24 @@ impl Trace {
         self.started.elapsed()
     }
 
-    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+    /// Sets when the attempt ends at the latest.
+    pub(super) fn deadline(&mut self, timeout: Duration) -> Instant {
         // A timeout beyond the clock's range is as good as a year.
         const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        self.started + timeout.min(YEAR)
+        let ends = self.started + timeout.min(YEAR);
+        self.ends = Some(ends);
+        ends
+    }
+
+    /// When the attempt ends at the latest.
+    pub(super) const fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
+    /// The verdict stands; what follows is courtesy and takes no part in the latency.
+    pub(super) fn settle(&mut self) {
+        self.enter(Stage::Between);
+        self.settled = Some(self.started.elapsed());
     }
 
     /// The current stage is complete; the next begins.
@@ -74,7 +95,7 @@ impl Trace {
             Stage::Connect => self.phases.connect = Some(spent),
             Stage::Tls => self.phases.tls = Some(spent),
             Stage::Answer => self.phases.first_byte = Some(spent),
-            Stage::Between | Stage::Body | Stage::Command => {}
+            Stage::Between | Stage::Token | Stage::Body | Stage::Reply(_) | Stage::Command => {}
         }
         self.stage = next;
         self.since = moment;
@@ -95,10 +116,15 @@ impl Trace {
                 let detail = format!("no answer from the resolver within {timeout:?}");
                 return Finding::new(Outcome::Local, detail);
             }
+            Stage::Token => "no token",
             Stage::Connect => "no connection",
             Stage::Tls => "no TLS handshake",
             Stage::Answer => "no answer",
             Stage::Body => "no complete answer",
+            Stage::Reply(what) => {
+                let detail = format!("no answer to {what} within {timeout:?}");
+                return Finding::new(Outcome::Timeout, detail);
+            }
             Stage::Command => "command did not end",
             Stage::Between => "no verdict",
         };
@@ -107,7 +133,7 @@ impl Trace {
 
     /// Closes the attempt.
     pub(super) fn report(mut self, end: Step) -> Report {
-        self.phases.total = self.elapsed();
+        self.phases.total = self.settled.unwrap_or_else(|| self.started.elapsed());
         let (outcome, detail) = match end {
             Ok(()) => (Outcome::Ok, None),
             Err(finding) => (finding.outcome, Some(Arc::from(finding.detail))),

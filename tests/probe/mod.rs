@@ -4,6 +4,7 @@ mod bolt;
 mod exec;
 mod hostile;
 mod http;
+mod mcp;
 mod nginx;
 mod peer;
 mod redis;
