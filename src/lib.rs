@@ -10,4 +10,5 @@ pub mod policy;
 pub mod probe;
 pub mod store;
 pub mod telemetry;
+pub mod unix;
 pub mod watch;

@@ -10,10 +10,11 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The rooms from the bottom up; a room may import what stands on a line before its own.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["core"],
     &["policy"],
     &["telemetry"],
+    &["unix"],
     &["admin", "alert", "output", "probe", "store", "watch"],
     &["daemon"],
     &["cli"],

@@ -4,21 +4,18 @@
 //! engine, over a bounded queue.
 //!
 //! Invariants
-//! 1. A live socket is never taken over: only one on which nobody accepts is replaced.
-//! 2. A line costs at most [`LINE_MAX`] bytes, a client one of [`CLIENTS_MAX`] places, and both
+//! 1. A line costs at most [`LINE_MAX`] bytes, a client one of [`CLIENTS_MAX`] places, and both
 //!    have a deadline.
-//! 3. Whatever a client sends, the answer is one line of JSON or a closed connection.
+//! 2. Whatever a client sends, the answer is one line of JSON or a closed connection.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +26,7 @@ use crate::admin::protocol::{
     Answer, ControlFailure, Envelope, FailureCode, LINE_MAX, Request, Response,
 };
 use crate::telemetry::metric;
+use crate::unix::{Access, Line, LineReader, SocketFile};
 
 /// Clients at a time. Operators are few; a watcher keeps its place for as long as it watches.
 pub const CLIENTS_MAX: usize = 32;
@@ -48,14 +46,9 @@ pub struct ControlRequest {
     pub reply: oneshot::Sender<Response>,
 }
 
-/// The bound socket. Its file is removed when it is dropped, if it is still the same one.
+/// The bound socket.
 #[derive(Debug)]
-pub struct ControlSocket {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode of the file we made.
-    identity: (u64, u64),
-}
+pub struct ControlSocket(SocketFile);
 
 /// Binds the socket at `path` and serves it until `cancel`; see [`ControlSocket::bind`].
 ///
@@ -78,16 +71,9 @@ impl ControlSocket {
     /// `AddrInUse` when another process accepts on it, `AlreadyExists` when the path is something
     /// other than a socket, and whatever the system says of the directory.
     pub async fn bind(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        clear_stale(path).await?;
-        let listener = UnixListener::bind(path)?;
-        // Between bind and this the umask alone guards the file, which is why each peer is asked
-        // for its credentials too.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        let made = fs::symlink_metadata(path)?;
-        Ok(Self { listener, path: path.to_owned(), identity: (made.dev(), made.ino()) })
+        SocketFile::bind(path, Access { mode: 0o600, folder_mode: 0o700, owner: (None, None) })
+            .await
+            .map(Self)
     }
 
     /// Serves clients until `cancel`.
@@ -103,9 +89,9 @@ impl ControlSocket {
         loop {
             let accepted = tokio::select! {
                 () = door.cancel.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.0.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = accepted else {
                 // Out of descriptors, most likely: give others time to close theirs.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -124,38 +110,6 @@ impl ControlSocket {
         clients.close();
         // Clients end with `cancel`; one that does not is cut off when the runtime ends.
         timeout(WRITE_TIMEOUT, clients.wait()).await.ok();
-    }
-}
-
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours {
-            // What is left behind is recognised as stale by the next start.
-            fs::remove_file(&self.path).ok();
-        }
-    }
-}
-
-/// Removes a socket on which nobody accepts.
-async fn clear_stale(path: &Path) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !found.file_type().is_socket() {
-        let message = format!("{} exists and is not a socket", path.display());
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-    }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) | Err(_) => {
-            let message = format!("another process listens on {}", path.display());
-            Err(io::Error::new(io::ErrorKind::AddrInUse, message))
-        }
     }
 }
 
@@ -181,7 +135,7 @@ impl Door {
             return;
         }
         let (reader, mut writer) = stream.into_split();
-        let mut reader = BufReader::new(reader);
+        let mut reader = LineReader::new(reader, LINE_MAX);
         let ended = tokio::select! {
             () = self.cancel.cancelled() => Ok(()),
             ended = self.converse(&mut reader, &mut writer) => ended,
@@ -193,11 +147,11 @@ impl Door {
 
     async fn converse(
         &self,
-        reader: &mut BufReader<OwnedReadHalf>,
+        reader: &mut LineReader<OwnedReadHalf>,
         writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
         loop {
-            let line = match timeout(LINE_TIMEOUT, read_line(reader)).await {
+            let line = match timeout(LINE_TIMEOUT, reader.next()).await {
                 Err(_) | Ok(Ok(Line::End)) => return Ok(()),
                 Ok(line) => line?,
             };
@@ -242,7 +196,7 @@ impl Door {
 
     async fn watch(
         &self,
-        reader: &mut BufReader<OwnedReadHalf>,
+        reader: &mut LineReader<OwnedReadHalf>,
         writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
         let mut events = self.hub.subscribe(Replay::Nothing);
@@ -251,7 +205,7 @@ impl Door {
             let event = tokio::select! {
                 event = events.next() => event,
                 // A watcher has nothing more to say; the end of its stream is its farewell.
-                () = drain(reader) => return Ok(()),
+                () = reader.ended() => return Ok(()),
             };
             match event {
                 Ok(record) => send(writer, &*record).await?,
@@ -272,26 +226,6 @@ fn is_trusted(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-/// What stood on a line.
-enum Line {
-    Text(Vec<u8>),
-    TooLong,
-    End,
-}
-
-async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Line> {
-    let mut text = Vec::new();
-    let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let read = reader.take(most).read_until(b'\n', &mut text).await?;
-    match text.last() {
-        None => Ok(Line::End),
-        Some(b'\n') => Ok(Line::Text(text)),
-        // The last line may lack its break; anything else of this length was cut.
-        Some(_) if read <= LINE_MAX => Ok(Line::Text(text)),
-        Some(_) => Ok(Line::TooLong),
-    }
-}
-
 fn parse(line: Line) -> Result<Request, ControlFailure> {
     let Line::Text(text) = line else {
         let message = format!("a request is one line of at most {LINE_MAX} bytes");
@@ -303,18 +237,6 @@ fn parse(line: Line) -> Result<Request, ControlFailure> {
         ControlFailure::new(FailureCode::BadRequest, &message)
             .with_help(r#"write for example {"request":"status"}"#)
     })
-}
-
-async fn drain(reader: &mut BufReader<OwnedReadHalf>) {
-    loop {
-        match reader.fill_buf().await {
-            Ok([]) | Err(_) => return,
-            Ok(bytes) => {
-                let count = bytes.len();
-                reader.consume(count);
-            }
-        }
-    }
 }
 
 async fn send(writer: &mut OwnedWriteHalf, line: &impl serde::Serialize) -> io::Result<()> {

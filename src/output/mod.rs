@@ -21,6 +21,7 @@ mod error;
 mod hook;
 mod place;
 mod publish;
+mod socket;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -123,7 +124,8 @@ pub enum ReportKind {
 pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
     match output {
         Output::EnvFile(file) => worker::run(file, board.configs, board.reports, cancel).await,
-        other @ (Output::Template(_) | Output::Socket(_) | Output::Proxy(_)) => {
+        Output::Socket(socket) => socket::run(socket, board, cancel).await,
+        other @ (Output::Template(_) | Output::Proxy(_)) => {
             let error = Arc::from("serve this output: this build does not have it");
             let kind = ReportKind::Failed { error };
             let report = OutputReport {

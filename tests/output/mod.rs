@@ -9,6 +9,7 @@ mod hooks;
 mod merge;
 mod readers;
 mod replace;
+mod socket;
 
 use std::path::Path;
 use std::process::{Command, Output as Finished};
