@@ -1,19 +1,22 @@
-//! Name to connection: resolves, connects and secures, each timed, one address an attempt.
+//! Name or path to connection: resolves, connects and secures, each timed, one address an attempt.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 
 use rustix::io::Errno;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::core::outcome::Outcome;
-use crate::policy::model::{Target, TlsOptions};
+use crate::policy::model::{HttpVersion, Target, TlsOptions};
 use crate::probe::address::Turns;
 use crate::probe::finding::{Finding, Step};
+use crate::probe::kept::Kept;
 use crate::probe::resolve::Resolver;
-use crate::probe::tls::TlsClient;
+use crate::probe::tls::{Handshake, TlsClient};
 use crate::probe::trace::{Stage, Trace};
+use crate::probe::wire::Io;
 
 /// Opens connections for every protocol.
 #[derive(Debug)]
@@ -21,11 +24,48 @@ pub(super) struct Dialler {
     resolver: Resolver,
     turns: Turns,
     tls: TlsClient,
+    kept: Kept,
+}
+
+/// Where HTTP is spoken, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route<'a> {
+    pub(super) target: &'a Target,
+    /// Connect to this local socket instead.
+    pub(super) socket: Option<&'a Path>,
+    pub(super) tls: Option<&'a TlsOptions>,
+    pub(super) version: HttpVersion,
 }
 
 impl Dialler {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        Ok(Self { resolver: Resolver::system(), turns: Turns::default(), tls: TlsClient::new()? })
+        Ok(Self {
+            resolver: Resolver::system(),
+            turns: Turns::default(),
+            tls: TlsClient::new()?,
+            kept: Kept::default(),
+        })
+    }
+
+    /// The connections that attempts leave for one another.
+    pub(super) const fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Opens a connection for HTTP, secure if the route says so.
+    pub(super) async fn open(&self, route: &Route<'_>, trace: &mut Trace) -> Step<Box<dyn Io>> {
+        let protocol: &[u8] = match route.version {
+            HttpVersion::Http1 => b"http/1.1",
+            HttpVersion::Http2 => b"h2",
+        };
+        let prepare = |options| self.tls.prepare(&route.target.host, options, Some(protocol));
+        let handshake = route.tls.map(prepare).transpose()?;
+        if let Some(path) = route.socket {
+            let stream = connect_local(path, trace).await?;
+            return secure(stream, handshake, route.version, trace).await;
+        }
+        let stream = self.connect(route.target, trace).await?;
+        secure(stream, handshake, route.version, trace).await
     }
 
     /// Opens a plain connection to one of the target's addresses.
@@ -67,6 +107,48 @@ async fn connect(address: SocketAddr, trace: &mut Trace) -> Step<TcpStream> {
     // Only latency is at stake, so a kernel that cannot is no finding.
     stream.set_nodelay(true).ok();
     Ok(stream)
+}
+
+async fn secure(
+    stream: impl Io + 'static,
+    handshake: Option<Handshake>,
+    version: HttpVersion,
+    trace: &mut Trace,
+) -> Step<Box<dyn Io>> {
+    let Some(handshake) = handshake else { return Ok(Box::new(stream)) };
+    trace.enter(Stage::Tls);
+    let stream = handshake.run(stream, trace).await?;
+    trace.enter(Stage::Between);
+    if version == HttpVersion::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(Finding::protocol("server does not offer HTTP/2 over TLS"));
+    }
+    Ok(Box::new(stream))
+}
+
+/// Connects to a local socket.
+async fn connect_local(path: &Path, trace: &mut Trace) -> Step<UnixStream> {
+    trace.enter(Stage::Connect);
+    let stream = UnixStream::connect(path).await.map_err(|error| sort_local(&error))?;
+    trace.enter(Stage::Between);
+    Ok(stream)
+}
+
+/// A local socket that is missing or of nobody is a listener that is gone; one that may not be
+/// opened is our own fault.
+fn sort_local(error: &io::Error) -> Finding {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => Finding::new(Outcome::Refused, "socket does not exist"),
+        Some(Errno::CONNREFUSED) => Finding::new(Outcome::Refused, "nobody listens on the socket"),
+        // A full queue is told at once here, where TCP would be silent.
+        Some(Errno::AGAIN) => Finding::new(Outcome::Timeout, "socket's queue is full"),
+        Some(Errno::ACCESS | Errno::PERM) => Finding::local("no permission for the socket"),
+        Some(Errno::PROTOTYPE) => Finding::misconfigured("socket is not of the stream kind"),
+        Some(Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => {
+            Finding::misconfigured("path of the socket is not valid")
+        }
+        Some(_) => Finding::from_io(error),
+        None => Finding::misconfigured("path of the socket is not valid"),
+    }
 }
 
 /// Tells "there is no way out of this host" from "the way there is broken further on": the kernel

@@ -1,5 +1,10 @@
-//! One HTTP/1.1 request on a fresh connection, and the answer held against expectations.
+//! One HTTP request, and the answer held against expectations.
+//!
+//! The connection is a fresh one, unless the policy asks to keep it for the next attempt. One that
+//! was kept may be dead without anybody's fault: if it ends without an answer, the attempt goes on
+//! with a fresh one, once. A request that a probe makes must be safe to repeat.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,15 +13,19 @@ use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
+use hyper::http::uri::Scheme;
 use hyper::{Method, Request, StatusCode, Uri};
 use zeroize::Zeroizing;
 
-use crate::policy::model::{HttpCheck, Target};
+use crate::core::outcome::Outcome;
+use crate::policy::model::{HttpCheck, HttpVersion, Target};
 use crate::policy::secret::Secret;
-use crate::probe::channel::{Channel, Outgoing};
-use crate::probe::dial::Dialler;
+use crate::probe::channel::{Channel, Greeting, Outgoing};
+use crate::probe::dial::{Dialler, Route};
 use crate::probe::expect;
 use crate::probe::finding::{Finding, Step};
+use crate::probe::identity::Identity;
+use crate::probe::kept::Line;
 use crate::probe::quota;
 use crate::probe::tls;
 use crate::probe::trace::{Stage, Trace};
@@ -28,7 +37,7 @@ const BODY_MAX: usize = 64 * 1024;
 /// many interim answers a server sends, or how finely it chops a body.
 const READ_MAX: usize = 128 * 1024;
 
-const AGENT: &str = concat!("mcp-failover/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("mcp-failover/", env!("CARGO_PKG_VERSION"));
 
 pub(super) async fn run(
     dialler: &Dialler,
@@ -37,9 +46,12 @@ pub(super) async fn run(
     trace: &mut Trace,
 ) -> Step {
     let request = request(check, token)?;
-    let mut channel = open(dialler, check, trace).await?;
-    trace.enter(Stage::Answer);
-    converse(&mut channel, request, check, trace).await?;
+    if check.reuse {
+        Box::pin(on_kept(dialler, request, check, trace)).await?;
+    } else {
+        let mut channel = open(dialler, check, trace).await?;
+        converse(&mut channel, request, check, trace).await?;
+    }
     expect::speed(check.expect.slow, trace.elapsed())?;
     check.tls.as_ref().map_or(Ok(()), |options| tls::expiry(options, trace))
 }
@@ -58,18 +70,64 @@ pub(super) async fn fetch(
     Ok((head.status, head.headers, body.bytes))
 }
 
+/// The attempt on a kept connection, or on a fresh one that is kept.
+async fn on_kept(
+    dialler: &Dialler,
+    request: Outgoing,
+    check: &HttpCheck,
+    trace: &mut Trace,
+) -> Step {
+    let place = place(check);
+    if let Some(mut line) = dialler.kept().take(&place).await {
+        line.facts.tell(trace);
+        let end = converse(&mut line.channel, request.clone(), check, trace).await;
+        let unheard = line.channel.first_byte().is_none();
+        let died = matches!(&end, Err(finding) if finding.outcome == Outcome::Reset);
+        if !(unheard && died) {
+            dialler.kept().keep(place, line);
+            return end;
+        }
+        trace.enter(Stage::Between);
+    }
+    let channel = open(dialler, check, trace).await?;
+    let mut line = Line::new(channel, trace);
+    let end = converse(&mut line.channel, request, check, trace).await;
+    dialler.kept().keep(place, line);
+    end
+}
+
+fn place(check: &HttpCheck) -> Identity {
+    let socket = check.socket.as_ref().map_or(&[][..], |path| path.as_os_str().as_bytes());
+    let version = [u8::from(check.version == HttpVersion::Http2)];
+    Identity::of_place(&check.target, check.tls.as_ref(), &[socket, &version])
+}
+
 /// A connection ready for requests.
 pub(super) async fn open(dialler: &Dialler, check: &HttpCheck, trace: &mut Trace) -> Step<Channel> {
-    let meter = Arc::new(Meter::default());
-    let wire = match &check.tls {
-        None => Wire::plain(dialler.connect(&check.target, trace).await?, Arc::clone(&meter)),
-        Some(options) => {
-            let protocol = Some(b"http/1.1".as_slice());
-            let stream = dialler.connect_tls(&check.target, options, protocol, trace).await?;
-            Wire::secure(stream, Arc::clone(&meter))
-        }
+    let route = Route {
+        target: &check.target,
+        socket: check.socket.as_deref(),
+        tls: check.tls.as_ref(),
+        version: check.version,
     };
-    Channel::open(wire, meter).await
+    connect(dialler, &route, trace).await
+}
+
+/// A connection ready for requests.
+pub(super) async fn connect(
+    dialler: &Dialler,
+    route: &Route<'_>,
+    trace: &mut Trace,
+) -> Step<Channel> {
+    let meter = Arc::new(Meter::default());
+    let stream = dialler.open(route, trace).await?;
+    let wire = Wire::new(stream, Arc::clone(&meter));
+    let greeting = match (route.version, route.tls) {
+        (HttpVersion::Http1, _) => Greeting::Http1,
+        (HttpVersion::Http2, None) => Greeting::Http2(Scheme::HTTP),
+        (HttpVersion::Http2, Some(_)) => Greeting::Http2(Scheme::HTTPS),
+    };
+    Channel::open(wire, meter, greeting).await
 }
 
 /// Request and answer, the answer held against the expectations.
@@ -80,6 +138,7 @@ async fn converse(
     trace: &mut Trace,
 ) -> Step {
     let expect = &check.expect;
+    trace.enter(Stage::Answer);
     channel.start(request, READ_MAX);
     let answer = channel.answer().await;
     if let Some(moment) = channel.first_byte() {
@@ -115,10 +174,9 @@ pub(super) fn path(check: &HttpCheck) -> Step<Uri> {
         .map_err(|_invalid| Finding::misconfigured("request path is not valid"))
 }
 
-/// The policy's headers, ours, and the token that goes with this attempt.
-pub(super) fn headers(check: &HttpCheck, token: Option<&Secret>) -> Step<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(check.headers.len() + 6);
-    for (name, value) in &check.headers {
+/// Adds the policy's own headers, whose values stay hidden.
+pub(super) fn own_headers(own: &[(String, Secret)], headers: &mut HeaderMap) -> Step {
+    for (name, value) in own {
         let field = HeaderName::from_bytes(name.as_bytes());
         let content = HeaderValue::from_bytes(value.expose().as_bytes());
         let (Ok(field), Ok(mut content)) = (field, content) else {
@@ -127,6 +185,13 @@ pub(super) fn headers(check: &HttpCheck, token: Option<&Secret>) -> Step<HeaderM
         content.set_sensitive(true);
         headers.append(field, content);
     }
+    Ok(())
+}
+
+/// The policy's headers, ours, and the token that goes with this attempt.
+pub(super) fn headers(check: &HttpCheck, token: Option<&Secret>) -> Step<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(check.headers.len() + 6);
+    own_headers(&check.headers, &mut headers)?;
     if let Some(token) = token {
         let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
         let mut bearer = HeaderValue::from_str(&bearer)
@@ -140,12 +205,16 @@ pub(super) fn headers(check: &HttpCheck, token: Option<&Secret>) -> Step<HeaderM
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if check.reuse {
+        headers.remove(CONNECTION);
+    } else {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(headers)
 }
 
 /// The host as the header wants it: without the scheme's own port.
-fn authority(target: &Target, tls: bool) -> String {
+pub(super) fn authority(target: &Target, tls: bool) -> String {
     let own = if tls { 443 } else { 80 };
     let full = target.to_string();
     if target.port == own {

@@ -52,13 +52,13 @@ impl Link {
     /// Over a connection that is open already.
     pub(super) fn plain(stream: TcpStream) -> Self {
         let meter = Arc::new(Meter::default());
-        Self::new(Wire::plain(stream, Arc::clone(&meter)), meter)
+        Self::new(Wire::new(Box::new(stream), Arc::clone(&meter)), meter)
     }
 
     /// The same, secured already.
     pub(super) fn secure(stream: TlsStream<TcpStream>) -> Self {
         let meter = Arc::new(Meter::default());
-        Self::new(Wire::secure(stream, Arc::clone(&meter)), meter)
+        Self::new(Wire::new(Box::new(stream), Arc::clone(&meter)), meter)
     }
 
     fn new(wire: Wire, meter: Arc<Meter>) -> Self {

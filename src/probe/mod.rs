@@ -7,6 +7,7 @@
 //! Invariants
 //! 1. One deadline covers the whole attempt: resolving, connecting, TLS, request and body.
 //! 2. One attempt uses one address, on a fresh connection: a kept one would hide a dead listener.
+//!    Only where the policy asks for it, a connection or a stream of health outlives its attempt.
 //! 3. What is read from a peer is bounded, and what is kept of it more so.
 //! 4. No redirect is followed, no proxy variable is read, and TLS never falls back to plain text.
 //! 5. A detail holds nothing that a peer sent beyond its status, and no secret of ours.
@@ -22,7 +23,10 @@ mod digest;
 mod exec;
 mod expect;
 mod finding;
+mod grpc;
 mod http;
+mod identity;
+mod kept;
 mod link;
 mod mcp;
 mod neo4j_code;
@@ -38,6 +42,11 @@ mod tls;
 mod token;
 mod trace;
 mod wire;
+
+#[doc(hidden)]
+pub use grpc::message::fuzz as fuzz_grpc;
+#[doc(hidden)]
+pub use retry_after::fuzz as fuzz_throttling;
 
 pub use prober::{ProbeSetupError, Prober};
 pub use report::{Phases, Quota, Report};

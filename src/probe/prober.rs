@@ -9,6 +9,7 @@ use crate::core::outcome::Outcome;
 use crate::policy::model::{Check, HttpCheck, McpCheck, Probe, TokenSource};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
+use crate::probe::grpc::{self, Watches};
 use crate::probe::report::Report;
 use crate::probe::token::{Bearer, Tokens};
 use crate::probe::trace::Trace;
@@ -31,6 +32,7 @@ pub struct Prober {
     dialler: Arc<Dialler>,
     tokens: Arc<Tokens>,
     mcp: Arc<mcp::Memory>,
+    watches: Arc<Watches>,
 }
 
 impl Prober {
@@ -43,6 +45,7 @@ impl Prober {
             dialler: Arc::new(Dialler::new().map_err(ProbeSetupError::Tls)?),
             tokens: Arc::default(),
             mcp: Arc::default(),
+            watches: Arc::default(),
         })
     }
 
@@ -75,10 +78,12 @@ impl Prober {
             Check::Exec(check) => exec::run(check, trace).await,
             Check::Bolt(check) => Box::pin(bolt::run(&self.dialler, check, trace)).await,
             Check::Redis(check) => Box::pin(redis::run(&self.dialler, check, trace)).await,
+            Check::Grpc(check) => {
+                Box::pin(grpc::run(&self.dialler, &self.watches, check, trace)).await
+            }
             Check::McpStdio(_)
             | Check::Neo4j(_)
             | Check::Postgres(_)
-            | Check::Grpc(_)
             | Check::Dns(_)
             | Check::Several(_) => Err(unspoken(check)),
         }

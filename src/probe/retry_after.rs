@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
+use hyper::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::probe::{quota, span};
 
@@ -23,6 +23,28 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
         })
         .or_else(|| quota::read(headers)?.resets_in)?;
     Some(stay.min(STAY_MAX))
+}
+
+/// Reads gRPC's own form; a negative number asks not to come again, which no probe can promise.
+pub(super) fn pushback(trailers: &HeaderMap) -> Option<Duration> {
+    let text = trailers.get("grpc-retry-pushback-ms")?.to_str().ok()?;
+    Some(span::millis(text.trim())?.min(STAY_MAX))
+}
+
+/// Puts the values of headers through every parser of limits and waits.
+pub fn fuzz(values: [&[u8]; 3]) {
+    let names = ["retry-after", "x-ratelimit-reset", "ratelimit"].map(HeaderName::from_static);
+    let [after, reset, limit] = values.map(HeaderValue::from_bytes);
+    let headers = names.into_iter().zip([after, reset, limit]);
+    let mut headers: HeaderMap =
+        headers.filter_map(|(name, value)| Some((name, value.ok()?))).collect();
+    headers.insert(DATE, HeaderValue::from_static("Mon, 23 Nov 2026 12:00:00 GMT"));
+    for _ in 0..3 {
+        // Each in turn, as the first that is understood hides the others.
+        let stay = read(&headers);
+        assert!(stay.is_none_or(|stay| stay <= STAY_MAX), "nobody is obeyed for longer");
+        headers.remove(if headers.contains_key(RETRY_AFTER) { "retry-after" } else { "ratelimit" });
+    }
 }
 
 #[cfg(test)]
@@ -91,5 +113,16 @@ mod tests {
             assert_eq!(stay(garbage), None, "{garbage}");
         }
         assert_eq!(read(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn grpc_pushes_back_in_milliseconds() {
+        let pushed = |text: &str| {
+            let name = "grpc-retry-pushback-ms".parse().unwrap();
+            pushback(&HeaderMap::from_iter([(name, text.parse().unwrap())]))
+        };
+        assert_eq!(pushed("2500"), Some(Duration::from_millis(2500)));
+        assert_eq!(pushed("-1"), None);
+        assert_eq!(pushed("99999999999999"), Some(STAY_MAX));
     }
 }

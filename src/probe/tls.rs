@@ -18,11 +18,10 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
-    SignatureScheme, WantsVerifier, version,
+    AlertDescription, CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct,
+    RootCertStore, SignatureScheme, WantsVerifier, version,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_cert::der::Decode;
@@ -206,11 +205,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) async fn run(
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         self,
-        stream: TcpStream,
+        stream: S,
         trace: &mut Trace,
-    ) -> Step<TlsStream<TcpStream>> {
+    ) -> Step<TlsStream<S>> {
         let connector = TlsConnector::from(self.config);
         let secured = connector.with_alpn(self.alpn).connect(self.name, stream).await;
         let stream = secured.map_err(|error| {
@@ -256,7 +255,9 @@ fn explain(error: &rustls::Error) -> Cow<'static, str> {
         | E::InappropriateHandshakeMessage { .. }
         | E::PeerMisbehaved(_) => "what answered does not speak TLS properly".into(),
         E::PeerIncompatible(_) => "no TLS version or cipher in common".into(),
-        E::NoApplicationProtocol => "server does not offer HTTP/1.1 over TLS".into(),
+        E::NoApplicationProtocol | E::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "server does not offer the protocol wanted over TLS".into()
+        }
         E::NoCertificatesPresented => "server showed no certificate".into(),
         E::AlertReceived(alert) => format!("server refused the handshake: {alert:?}").into(),
         E::PeerSentOversizedRecord => "TLS record too large".into(),

@@ -82,6 +82,11 @@ impl Trace {
         self.settled = Some(self.started.elapsed());
     }
 
+    /// Time left until then.
+    pub(super) fn left(&self) -> Duration {
+        self.ends.map_or(Duration::ZERO, |ends| ends.saturating_duration_since(Instant::now()))
+    }
+
     /// The current stage is complete; the next begins.
     pub(super) fn enter(&mut self, next: Stage) {
         self.enter_at(next, Instant::now());

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::client::TlsStream;
 
 /// What was read so far; stays readable while the connection is owned elsewhere.
 ///
@@ -51,29 +49,21 @@ impl Meter {
     }
 }
 
-/// A connection, secure or not.
+/// What a connection is made of: TCP or a local socket, secure or not.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A metered connection.
 pub(super) struct Wire {
-    stream: Stream,
+    stream: Box<dyn Io>,
     meter: Arc<Meter>,
     spoke: bool,
     reader: Option<Waker>,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
-}
-
 impl Wire {
-    pub(super) fn plain(stream: TcpStream, meter: Arc<Meter>) -> Self {
-        Self::new(Stream::Plain(stream), meter)
-    }
-
-    pub(super) fn secure(stream: TlsStream<TcpStream>, meter: Arc<Meter>) -> Self {
-        Self::new(Stream::Secure(Box::new(stream)), meter)
-    }
-
-    const fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+    pub(super) const fn new(stream: Box<dyn Io>, meter: Arc<Meter>) -> Self {
         Self { stream, meter, spoke: false, reader: None }
     }
 }
@@ -93,10 +83,7 @@ impl AsyncRead for Wire {
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
         let before = buf.filled().len();
-        let read = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         ready!(read)?;
         this.meter.note(buf.filled().len().saturating_sub(before));
         Poll::Ready(Ok(()))
@@ -110,10 +97,7 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Secure(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         if written.is_ready() {
             this.spoke = true;
             if let Some(reader) = this.reader.take() {
@@ -124,24 +108,18 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Secure(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -156,7 +134,7 @@ mod tests {
         stream.readable().await.unwrap();
         let meter = Arc::new(Meter::default());
         meter.allow(READ_MAX);
-        (Wire::plain(stream, Arc::clone(&meter)), meter, peer)
+        (Wire::new(Box::new(stream), Arc::clone(&meter)), meter, peer)
     }
 
     #[tokio::test]

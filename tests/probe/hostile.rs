@@ -11,7 +11,7 @@ use super::{PATIENT, SHORT, assert_end, get, http, pointer, target};
 use crate::common::upstream::{Behaviour, Upstream};
 
 /// What a server can get rid of before it notices that nobody reads: kernel buffers, mostly.
-const BUFFERED: u64 = 16 * 1024 * 1024;
+pub(super) const BUFFERED: u64 = 16 * 1024 * 1024;
 
 async fn assert_ends(behaviour: Behaviour, timeout: Duration, outcome: Outcome, detail: &str) {
     let upstream = Upstream::start(behaviour);

@@ -2,16 +2,21 @@
 
 mod bolt;
 mod exec;
+mod grpc;
+mod h2;
+mod h2_peer;
 mod hostile;
 mod http;
 mod mcp;
 mod nginx;
 mod peer;
 mod redis;
+mod reuse;
 mod secrets;
 mod system;
 mod tcp;
 mod tls;
+mod unix;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

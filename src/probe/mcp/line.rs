@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
@@ -18,7 +17,7 @@ use tokio::time::timeout;
 use crate::core::outcome::Outcome;
 use crate::policy::model::HttpCheck;
 use crate::policy::secret::Secret;
-use crate::probe::channel::{Channel, Outgoing};
+use crate::probe::channel::{Channel, Incoming, Outgoing};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::http;
