@@ -185,8 +185,20 @@ codes! {
         ReservedVariable = "MF0414", "a reserved variable name",
             "Names that start with `MCP_FAILOVER_` are written by the sidecar itself.";
         WrongScheme = "MF0415", "a scheme that this probe cannot use",
-            "An http probe needs an `http://` or `https://` address; alerts too. User info in such\n\
-             an address would not be sent: use an `Authorization` header.";
+            "Each kind of probe takes the addresses of its own protocol: http probes `http://`,\n\
+             `https://` and `unix:`, Redis probes `redis://` and `rediss://`, and so on. User info in\n\
+             an http address would not be sent: use an `Authorization` header. Alerts need http or\n\
+             https.";
+        AmbiguousToken = "MF0416", "a token that says too little or too much",
+            "A `token` is made for the attempt from one source: `jwt` signs it here, `oauth` asks a\n\
+             token endpoint for it. It is sent as `Authorization: Bearer …`, so it cannot stand\n\
+             beside an `Authorization` header.";
+        BadCombination = "MF0417", "a combination of checks that cannot work",
+            "`all`, `any` and `k_of_n` combine 1 to 16 `checks` into one verdict; `need` is at most\n\
+             their number. Combinations do not nest.";
+        IncompleteLogin = "MF0418", "a user without a password, or the reverse",
+            "This server wants both or neither. They come from the probe's `username` and\n\
+             `password`, or from the address: `scheme://user:password@host`.";
         TimeoutTooLong = "MF0501", "a timeout that is too long",
             "One attempt may take two minutes at most. A longer one would mean that a silent\n\
              endpoint is noticed too late to be of use.";
@@ -202,8 +214,8 @@ codes! {
             "A policy has at least one `[services.NAME]`.";
         NoEndpoints = "MF0602", "a service without endpoints",
             "A service has at least one `[[services.NAME.endpoints]]`; two to be of use.";
-        TooMany = "MF0603", "too many services or endpoints",
-            "A policy may have 1,024 services and 16,384 endpoints in all.";
+        TooMany = "MF0603", "too many services, endpoints or references",
+            "A policy may have 1,024 services, 16,384 endpoints in all, and 16 references.";
         StrategyNotServed = "MF0604", "a strategy that no output can serve",
             "An env file names one endpoint for everybody, so it can serve `priority` only. The\n\
              other strategies choose anew for each call and need an output that is asked for each\n\
@@ -244,6 +256,11 @@ codes! {
         PublicListen = "MF0906", "the status page is reachable from other machines",
             "It holds no secrets and accepts no commands, but names services and endpoints. Listen\n\
              on a loopback address unless the network is trusted.";
+        UnverifiedTls = "MF0907", "an address whose certificate is not verified",
+            "`bolt+ssc`, `neo4j+ssc` and `sslmode=require` take any certificate. The probe does the\n\
+             same, so that its verdict is what the server's own driver would see; but anybody on the\n\
+             way can answer, and can read a password sent there. Use `+s` or `sslmode=verify-full`,\n\
+             with `ca_file` for a private authority.";
     }
 }
 

@@ -1,6 +1,7 @@
 //! What changes between two policies: for the reload's log line, and for what must be rebound.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::policy::model::{Output, Policy};
 
@@ -46,7 +47,7 @@ impl PolicyDiff {
             admin: old.admin != new.admin,
             control: old.control != new.control,
             sidecar: old.sidecar != new.sidecar,
-            isolation: old.rules.isolation != new.rules.isolation,
+            isolation: old.rules.isolation != new.rules.isolation || !same_references(old, new),
             ..Self::default()
         };
         diff.services(old, new);
@@ -160,6 +161,16 @@ fn same_alerts(old: &Policy, new: &Policy) -> bool {
     };
     old.alerts.len() == new.alerts.len()
         && old.alerts.iter().zip(&new.alerts).all(|(a, b)| same(a, b))
+}
+
+fn same_references(old: &Policy, new: &Policy) -> bool {
+    let shape = |policy: &Policy| {
+        let of = &policy.references;
+        let targets: Vec<_> =
+            of.targets.iter().map(|one| (Arc::clone(&one.name), one.probe.fingerprint)).collect();
+        (targets, of.interval)
+    };
+    shape(old) == shape(new)
 }
 
 /// A list of names, cut after the tenth.

@@ -179,9 +179,10 @@ fn resolve(inside: &str, scope: Scope<'_>, span: Span, ctx: &mut Ctx<'_>) -> Opt
     }
 }
 
+/// `${endpoint.name}`, or `${endpoint.env.A|B:-default}`: the first of the variables that is there.
 fn endpoint(key: &str, scope: Scope<'_>, span: Span, ctx: &mut Ctx<'_>) -> Option<Value> {
-    let variable = key.strip_prefix("env.");
-    let (name, env) = match (scope, key, variable) {
+    let variables = key.strip_prefix("env.");
+    let (name, env) = match (scope, key, variables) {
         (_, key, None) if key != "name" => {
             let help = "known: `${endpoint.name}`, `${endpoint.env.NAME}`";
             ctx.error(Code::UnknownInterpolation, span, "an unknown interpolation", help);
@@ -195,18 +196,28 @@ fn endpoint(key: &str, scope: Scope<'_>, span: Span, ctx: &mut Ctx<'_>) -> Optio
         (Scope::Naming(name), ..) => (name, None),
         (Scope::Endpoint(name, env), ..) => (name, Some(env)),
     };
-    let Some(variable) = variable else {
+    let Some(variables) = variables else {
         return Some(Value { text: Secret::from(name), secret: false });
     };
-    let found = env.and_then(|env| env.get(variable)).cloned();
-    if found.is_none() {
-        let variable = variable.escape_debug();
-        let message =
-            format!("endpoint `{name}` lacks the variable `{variable}` that its probe needs");
-        let help = format!("add `{variable}` to its `env`");
-        ctx.error(Code::MissingEndpointVariable, span, message, help);
+    let (names, default) = match variables.split_once(":-") {
+        Some((names, default)) => (names, Some(default)),
+        None => (variables, None),
+    };
+    let env = |name: &str| env.and_then(|env| env.get(name));
+    let usable = |value: &&Value| default.is_none() || !value.expose().is_empty();
+    let found = names.split('|').filter_map(env).find(usable);
+    match (found, default) {
+        (Some(found), _) => Some(found.clone()),
+        (None, Some(default)) => Some(Value { text: Secret::from(default), secret: false }),
+        (None, None) => {
+            let first = names.split('|').next().unwrap_or(names).escape_debug();
+            let message =
+                format!("endpoint `{name}` lacks the variable `{first}` that its probe needs");
+            let help = format!("add `{first}` to its `env`");
+            ctx.error(Code::MissingEndpointVariable, span, message, help);
+            None
+        }
     }
-    found
 }
 
 /// Reads a file once; the same file may be named many times.

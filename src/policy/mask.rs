@@ -20,6 +20,9 @@ const NAMES: [&str; 12] = [
     "PRIVATE",
 ];
 
+/// Keys that have such a part in their name, but hold an address.
+const PLACES: [&str; 1] = ["token_url"];
+
 /// Starts of well-known credentials.
 const PREFIXES: [&str; 10] =
     ["tvly-", "pcsk_", "sk-", "sk_", "ghp_", "github_pat_", "xoxb-", "AKIA", "eyJ", "Bearer "];
@@ -77,7 +80,8 @@ fn mask_line(line: &str, block: &mut Option<&'static str>) -> String {
         let (name, head) = key;
         out.push_str(head);
         let (literal, tail, opened) = take_literal(value);
-        if is_credential_name(name) {
+        let table = literal.trim_start().starts_with('{');
+        if is_credential_name(name) && !table && !PLACES.contains(&name) {
             out.push_str(&stars(literal));
             *block = opened;
         } else {
@@ -240,6 +244,8 @@ mod tests {
             ("x = \"pcsk_12\"", "x = \"*******\""),
             ("x = \"abcdefghij0123456789\"", "x = \"********************\""),
             ("interval = \"10s\"", "interval = \"10s\""),
+            ("token = { jwt = { secret = \"abc\" } }", "token = { jwt = { secret = \"***\" } }"),
+            ("token_url = \"https://u:p@h/t\"", "token_url = \"https://***@h/t\""),
             (
                 "url = \"https://abcdefghij0123456789.example.com\"",
                 "url = \"https://abcdefghij0123456789.example.com\"",

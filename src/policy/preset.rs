@@ -23,6 +23,8 @@ pub struct Preset {
     pub url_variables: &'static [&'static str],
     /// The scheme of an address that is written without one.
     pub scheme: Option<&'static str>,
+    /// The kind of check that an HTTP address calls for.
+    pub over_http: &'static str,
     /// The settings, as a piece of policy.
     pub text: &'static str,
 }
@@ -36,14 +38,20 @@ pub struct Variable {
     pub required: bool,
     /// Whether it is a credential.
     pub secret: bool,
+    /// Whether it tells on whose behalf the credential is used.
+    pub account: bool,
 }
 
 const fn public(name: &'static str, required: bool) -> Variable {
-    Variable { name, required, secret: false }
+    Variable { name, required, secret: false, account: false }
+}
+
+const fn account(name: &'static str, required: bool) -> Variable {
+    Variable { name, required, secret: false, account: true }
 }
 
 const fn secret(name: &'static str) -> Variable {
-    Variable { name, required: true, secret: true }
+    Variable { name, required: true, secret: true, account: false }
 }
 
 /// A preset without address, variables and settings of its own.
@@ -54,6 +62,7 @@ const BARE: Preset = Preset {
     default_url: None,
     url_variables: &[],
     scheme: None,
+    over_http: "http",
     text: "",
 };
 
@@ -80,7 +89,7 @@ const PRESETS: [Preset; 8] = [
         title: "Neo4j, by Bolt or HTTP",
         variables: &[
             public("NEO4J_URI", true),
-            public("NEO4J_USERNAME", false),
+            account("NEO4J_USERNAME", false),
             secret("NEO4J_PASSWORD"),
             public("NEO4J_DATABASE", false),
         ],
@@ -93,8 +102,8 @@ const PRESETS: [Preset; 8] = [
         title: "Graphlit's API",
         variables: &[
             public("GRAPHLIT_API_URL", false),
-            public("GRAPHLIT_ORGANIZATION_ID", true),
-            public("GRAPHLIT_ENVIRONMENT_ID", true),
+            account("GRAPHLIT_ORGANIZATION_ID", true),
+            account("GRAPHLIT_ENVIRONMENT_ID", true),
             secret("GRAPHLIT_JWT_SECRET"),
         ],
         default_url: Some("https://data-scus.graphlit.io"),

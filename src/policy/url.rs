@@ -1,12 +1,18 @@
 //! Addresses of endpoints: scheme, host, port and the rest, strictly checked.
 //!
-//! A small parser instead of a crate, because an address here is also `bolt+s://` or
+//! A small parser instead of a crate, because an address here is also `bolt+s://`, `unix:/path` or
 //! `postgres://`, nothing is ever resolved against a base, and every refusal needs its own words.
+//! The user info is kept as a secret, with its escapes taken out.
 
 use std::net::Ipv6Addr;
 
+use crate::policy::secret::Secret;
+
+/// Longest path of a socket, in bytes: the size of `sun_path` without its end.
+pub(crate) const MAX_SOCKET_PATH: usize = 107;
+
 /// Schemes with their default port (0: must be given) and whether TLS is used.
-const SCHEMES: [(&str, u16, bool); 24] = [
+const SCHEMES: [(&str, u16, bool); 27] = [
     ("http", 80, false),
     ("https", 443, true),
     ("ws", 80, false),
@@ -31,6 +37,9 @@ const SCHEMES: [(&str, u16, bool); 24] = [
     ("memcached", 11211, false),
     ("grpc", 0, false),
     ("grpcs", 443, true),
+    ("dns", 53, false),
+    ("unix", 80, false),
+    ("http+unix", 80, false),
 ];
 
 /// The schemes, for help texts.
@@ -45,8 +54,10 @@ pub(crate) struct Address {
     pub(crate) scheme: &'static str,
     /// Whether the scheme means TLS.
     pub(crate) tls: bool,
-    /// Whether user or password stand before the host.
-    pub(crate) userinfo: bool,
+    /// User and password before the host.
+    pub(crate) user: Option<User>,
+    /// The unix socket to connect to; the host is then `localhost`.
+    pub(crate) socket: Option<String>,
     /// Name or IP literal without brackets, in lower case.
     pub(crate) host: String,
     /// Given or implied by the scheme.
@@ -60,8 +71,28 @@ pub(crate) struct Address {
 impl Address {
     /// Whether an HTTP request can be sent there.
     pub(crate) fn is_http(&self) -> bool {
-        matches!(self.scheme, "http" | "https")
+        matches!(self.scheme, "http" | "https" | "unix" | "http+unix")
     }
+
+    /// What tells this place from others: the socket, else the host.
+    pub(crate) fn place(&self) -> &str {
+        self.socket.as_deref().unwrap_or(&self.host)
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.iter().flat_map(|query| query.split('&'));
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|at| at.1)
+    }
+}
+
+/// User and password of an address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct User {
+    /// The user; may be empty.
+    pub(crate) name: Secret,
+    /// The password, when there is a colon.
+    pub(crate) password: Option<Secret>,
 }
 
 /// Why a text is not an address; names the part, never its content.
@@ -85,6 +116,10 @@ pub(crate) enum UrlError {
     NoPort,
     #[error("the address has a fragment")]
     Fragment,
+    #[error("the address has a percent sign that begins no escape")]
+    BadEscape,
+    #[error("the address has no usable path of a socket")]
+    BadSocket,
 }
 
 /// Takes an address apart; `default_scheme` stands in for a missing one.
@@ -98,6 +133,9 @@ pub(crate) fn parse(text: &str, default_scheme: Option<&str>) -> Result<Address,
     if text.contains('#') {
         return Err(UrlError::Fragment);
     }
+    if let Some(rest) = text.strip_prefix("unix:") {
+        return unix("unix", rest.strip_prefix("//").unwrap_or(rest), "", None);
+    }
     let (scheme, rest) = match (text.split_once("://"), default_scheme) {
         (Some(parts), _) => parts,
         (None, Some(scheme)) => (scheme, text),
@@ -108,9 +146,12 @@ pub(crate) fn parse(text: &str, default_scheme: Option<&str>) -> Result<Address,
         .find(|(known, _, _)| known.eq_ignore_ascii_case(scheme))
         .ok_or(UrlError::UnknownScheme)?;
     let (authority, path, query) = split_authority(rest);
-    let (userinfo, host_port) = match authority.rsplit_once('@') {
-        Some((_, host_port)) => (true, host_port),
-        None => (false, authority),
+    if scheme == "http+unix" {
+        return unix(scheme, &unescape(authority)?, path, query);
+    }
+    let (user, host_port) = match authority.rsplit_once('@') {
+        Some((user, host_port)) => (Some(read_user(user)?), host_port),
+        None => (None, authority),
     };
     let (host, port) = host_and_port(host_port)?;
     let port = port.unwrap_or(default_port);
@@ -120,12 +161,62 @@ pub(crate) fn parse(text: &str, default_scheme: Option<&str>) -> Result<Address,
     Ok(Address {
         scheme,
         tls,
-        userinfo,
+        user,
+        socket: None,
         host,
         port,
         path: path.to_owned(),
         query: query.map(str::to_owned),
     })
+}
+
+/// An address of a unix socket.
+fn unix(
+    scheme: &'static str,
+    socket: &str,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Address, UrlError> {
+    if !socket.starts_with('/') || socket.len() > MAX_SOCKET_PATH || socket.contains('\0') {
+        return Err(UrlError::BadSocket);
+    }
+    Ok(Address {
+        scheme,
+        tls: false,
+        user: None,
+        socket: Some(socket.to_owned()),
+        host: "localhost".to_owned(),
+        port: 80,
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+    })
+}
+
+fn read_user(text: &str) -> Result<User, UrlError> {
+    let (name, password) = match text.split_once(':') {
+        Some((name, password)) => (name, Some(password)),
+        None => (text, None),
+    };
+    let secret = |text: &str| unescape(text).map(Secret::new);
+    Ok(User { name: secret(name)?, password: password.map(secret).transpose()? })
+}
+
+/// Takes percent escapes out.
+pub(crate) fn unescape(text: &str) -> Result<String, UrlError> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit =
+            || char::from(bytes.next()?).to_digit(16).and_then(|n| u8::try_from(n).ok());
+        let (high, low) = (digit(), digit());
+        let (high, low) = high.zip(low).ok_or(UrlError::BadEscape)?;
+        out.push(high << 4 | low);
+    }
+    String::from_utf8(out).map_err(|_bytes| UrlError::BadEscape)
 }
 
 fn split_authority(rest: &str) -> (&str, &str, Option<&str>) {
@@ -220,9 +311,39 @@ mod tests {
             ("http://a:+80", UrlError::BadPort),
             ("http://a:65536", UrlError::BadPort),
             ("tcp://a", UrlError::NoPort),
+            ("redis://:a%zz@h", UrlError::BadEscape),
+            ("redis://:a%f@h", UrlError::BadEscape),
+            ("redis://:%ff@h", UrlError::BadEscape),
+            ("unix:run/app.sock", UrlError::BadSocket),
+            ("http+unix://run/app.sock", UrlError::BadSocket),
             ("http://a/#x", UrlError::Fragment),
         ] {
             assert_eq!(parse(text, None), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn user_info_is_kept_without_its_escapes_and_never_shown() {
+        let address = parse("redis://us%65r:p%40ss%3A@h.example.com", None).unwrap();
+        let user = address.user.clone().unwrap();
+        assert_eq!(user.name.expose(), "user");
+        assert_eq!(user.password.map(|one| one.expose().to_owned()).as_deref(), Some("p@ss:"));
+        assert!(!format!("{address:?}").contains("p@ss"));
+        let user = parse("redis://:p@h", None).unwrap().user.unwrap();
+        assert_eq!((user.name.expose(), user.password.is_some()), ("", true));
+        assert_eq!(parse("bolt://user@h", None).unwrap().user.unwrap().password, None);
+    }
+
+    #[test]
+    fn a_unix_socket_is_an_http_address() {
+        for (text, path) in [
+            ("unix:/run/app.sock", ""),
+            ("unix:///run/app.sock", ""),
+            ("http+unix://%2Frun%2Fapp.sock/health", "/health"),
+        ] {
+            let address = parse(text, None).unwrap();
+            assert_eq!((address.place(), address.path.as_str()), ("/run/app.sock", path));
+            assert!(address.is_http() && !address.tls);
         }
     }
 

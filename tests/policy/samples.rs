@@ -93,7 +93,7 @@ fn the_presets_choose_the_probe_that_the_address_allows() {
         .collect();
     let expected = [
         ("tls", "data-scus.graphlit.io:443"),
-        ("tls", "primary.databases.example.com:7687"),
+        ("bolt", "primary.databases.example.com:7687"),
         ("http", "primary-index.svc.example.com:443"),
         ("tls", "api.tavily.com:443"),
     ];

@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::core::id::EndpointName;
 use crate::core::rules::EndpointRules;
 use crate::policy::code::Code;
+use crate::policy::compile::address::{self, Located};
+use crate::policy::compile::credential::{self, Sources};
 use crate::policy::compile::probe::{self, Site};
 use crate::policy::compile::service::Layers;
 use crate::policy::compile::{check, fingerprint};
 use crate::policy::interpolate::{self, Control, Scope, Value};
-use crate::policy::mask;
 use crate::policy::model::{Check, Endpoint, Target, Trust, Upstream};
 use crate::policy::raw::{Ctx, Map, Over, Probe, Span, Text};
 use crate::policy::secret::Secret;
-use crate::policy::url::{self, Address, UrlError};
 
 /// What endpoints of one service have in common.
 pub(super) struct Context<'a> {
@@ -73,7 +73,8 @@ pub(super) fn build(
     let address = address(raw, shown, &env, context, ctx);
     let merged = own_probe(raw.probe.as_ref(), context.layers, ctx);
     let layers = context.layers;
-    let site = Site { name: shown, span: raw.at.span, env: &env, address: address.as_ref().ok() };
+    let (span, over_http) = (raw.at.span, layers.over_http());
+    let site = Site { name: shown, span, env: &env, address: address.as_ref().ok(), over_http };
     let own = [layers.own.probe.as_ref(), raw.probe.as_ref()];
     let probe = merged.as_ref().unwrap_or(&layers.probe);
     let known = !matches!(address, Err(NoAddress::Bad));
@@ -84,8 +85,8 @@ pub(super) fn build(
         }
         _ => None,
     };
-    let account =
-        raw.account.as_ref().map(|account| check::text(account, Scope::Naming(shown), ctx));
+    let account = raw.account.as_ref();
+    let account = account.and_then(|account| check::text(account, Scope::Naming(shown), ctx));
     let (name, probe) = (name?, probe?);
     let target = address.as_ref().ok();
     let endpoint = Endpoint {
@@ -97,13 +98,12 @@ pub(super) fn build(
         deep_probe: deep.map(Arc::new),
     };
     let full = target.map(|one| one.full.expose().to_owned()).unwrap_or_default();
-    let credential = credential(&env, target, &name, context.service);
-    let account = match account.flatten() {
-        Some(account) => fingerprint::of([b"account".as_slice(), account.expose().as_bytes()]),
-        None => credential,
-    };
-    let place = target
-        .map_or_else(|| format!("{}/{name}", context.service), |one| one.address.host.clone());
+    let preset = layers.preset;
+    let sources = Sources { preset, env: &env, address: target, endpoint: &endpoint };
+    let credential = credential::of(&sources, context.service);
+    let account = account.map_or(credential, |account| {
+        fingerprint::of([b"account".as_slice(), account.expose().as_bytes()])
+    });
     let rules = EndpointRules {
         name: endpoint.name.clone(),
         tier,
@@ -111,21 +111,15 @@ pub(super) fn build(
         identity: fingerprint::identity(&endpoint, &full),
         credential,
         account,
-        host: fingerprint::of([place.as_bytes()]),
+        host: fingerprint::of([sources.place(context.service).as_bytes()]),
     };
     let same = fingerprint::of([
         full.as_bytes(),
         &fingerprint::of_values(&env).to_le_bytes(),
         command(&endpoint),
     ]);
-    Some(Built {
-        endpoint,
-        rules,
-        span: raw.at.span,
-        same,
-        variables: variables(raw.env.as_ref(), &env),
-        env,
-    })
+    let variables = variables(raw.env.as_ref(), &env);
+    Some(Built { endpoint, rules, span, same, env, variables })
 }
 
 /// Where calls go.
@@ -191,18 +185,6 @@ fn own_probe(raw: Option<&Probe>, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opt
     Some(raw.clone().over(layers.probe.clone()))
 }
 
-/// An endpoint's address in its three forms.
-pub(super) struct Located {
-    /// Taken apart.
-    pub(super) address: Address,
-    /// As written, without user info and query.
-    shown: String,
-    /// After interpolation.
-    full: Value,
-    /// Where it stands.
-    pub(super) span: Span,
-}
-
 /// Why there is no address.
 pub(super) enum NoAddress {
     /// None is given.
@@ -239,78 +221,10 @@ fn address(
     } else {
         return Err(NoAddress::Absent);
     };
-    match url::parse(full.expose(), scheme) {
-        Ok(address) => Ok(Located { shown: presentable(&written), address, full, span }),
-        Err(error) => {
-            refuse(error, span, ctx);
-            Err(NoAddress::Bad)
-        }
-    }
+    address::locate(full, &written, span, scheme, ctx).ok_or(NoAddress::Bad)
 }
 
 /// Whether a variable that holds the address was given but could not be expanded.
 fn missing_variable(names: &[&str], raw: &crate::policy::raw::Endpoint) -> bool {
     raw.env.as_ref().is_some_and(|map| names.iter().any(|name| map.0.contains_key(*name)))
-}
-
-fn refuse(error: UrlError, span: Span, ctx: &mut Ctx<'_>) {
-    let (code, help) = match error {
-        UrlError::UnknownScheme => {
-            let known: Vec<_> = url::schemes().collect();
-            (Code::UnknownScheme, format!("known: {}", known.join(", ")))
-        }
-        UrlError::NoPort => (Code::BadUrl, "write `scheme://host:port`".to_owned()),
-        UrlError::Empty
-        | UrlError::NoScheme
-        | UrlError::Blank
-        | UrlError::NoHost
-        | UrlError::BadHost
-        | UrlError::BadPort
-        | UrlError::Fragment => (Code::BadUrl, "write `scheme://host[:port][/path]`".to_owned()),
-    };
-    ctx.error(code, span, error.to_string(), help);
-}
-
-/// An address fit to be shown: as written, without user info, query and literal credentials.
-fn presentable(written: &str) -> String {
-    let bare = query(written).and_then(|at| written.get(..at)).unwrap_or(written);
-    match bare.split_once("://") {
-        Some((scheme, rest)) => {
-            let authority = rest.find('/').unwrap_or(rest.len());
-            let user = rest.get(..authority).and_then(|authority| authority.rfind('@'));
-            let rest = user.and_then(|at| rest.get(at + 1..)).unwrap_or(rest);
-            mask::mask(&format!("{scheme}://{rest}"))
-        }
-        None => mask::mask(bare),
-    }
-}
-
-/// Where the query begins. A `?` inside `${…}` belongs to a default, not to the address.
-fn query(written: &str) -> Option<usize> {
-    let mut braced = false;
-    written.char_indices().find_map(|(at, c)| {
-        braced = (braced || written.get(at..)?.starts_with("${")) && c != '}';
-        (c == '?' && !braced).then_some(at)
-    })
-}
-
-/// Fingerprint of what authenticates: variables that are credentials by name, and user info. An
-/// endpoint without any is told apart by its host, because a refusal there says nothing of others.
-fn credential(
-    env: &BTreeMap<String, Value>,
-    located: Option<&Located>,
-    name: &str,
-    service: &str,
-) -> u64 {
-    let secrets: Vec<_> = env.iter().filter(|(name, _)| mask::is_credential_name(name)).collect();
-    let user = located.filter(|one| one.address.userinfo).map(|one| one.full.expose());
-    match (secrets.is_empty(), user) {
-        (false, _) => fingerprint::of_values(secrets),
-        (true, Some(full)) => fingerprint::of([b"url".as_slice(), full.as_bytes()]),
-        (true, None) => {
-            let place =
-                located.map_or_else(|| format!("{service}/{name}"), |one| one.address.host.clone());
-            fingerprint::of([b"none".as_slice(), place.as_bytes()])
-        }
-    }
 }

@@ -75,6 +75,13 @@ pub(super) fn identity(endpoint: &Endpoint, address: &str) -> u64 {
     feed.short()
 }
 
+/// The fingerprint of everything that an attempt depends on.
+pub(super) fn of_probe(probe: &Probe) -> u64 {
+    let mut feed = Feed::default();
+    feed.probe(probe);
+    feed.short()
+}
+
 /// The fingerprint of variables and whatever else is named.
 pub(super) fn of_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> u64 {
     let values: BTreeMap<_, _> = values.into_iter().collect();

@@ -3,13 +3,16 @@
 //! Goes on after an error: a part that cannot be built is reported and left out, and the parts
 //! beside it are still checked. Whether the result may be used is decided once, at the end.
 
+mod address;
 mod cadence;
 mod check;
+mod credential;
 mod endpoint;
 mod fingerprint;
 mod output;
 mod probe;
 mod quota;
+mod reference;
 mod service;
 mod surface;
 
@@ -23,7 +26,7 @@ use crate::core::id::ServiceName;
 use crate::core::rules::{IsolationRules, Rules};
 use crate::policy::code::Code;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
-use crate::policy::model::{Digest, Policy, References};
+use crate::policy::model::{Digest, Policy};
 use crate::policy::raw::{Ctx, File, Isolation, Map, Node, Read, Service, Span};
 use crate::policy::{Compiled, Lookup, MAX_BYTES, Source};
 
@@ -132,7 +135,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         admin,
         control,
         rules: Arc::new(rules),
-        references: References::default(),
+        references: reference::build(file.isolation.as_ref(), ctx),
         services,
         outputs,
         child,

@@ -12,7 +12,9 @@ use crate::policy::compile::{cadence, check};
 use crate::policy::interpolate::Value;
 use crate::policy::model::{Check, Service};
 use crate::policy::preset::{self, Preset};
-use crate::policy::raw::{self, Cost, Ctx, Defaults, Map, Over, PresetName, Probe, Span};
+use crate::policy::raw::{
+    self, Cost, Ctx, Defaults, Map, Over, PresetName, Probe, ProbeKind, Span,
+};
 use crate::policy::secret::Secret;
 
 /// A service, and what the later checks need to know of it.
@@ -76,9 +78,10 @@ fn layers<'a>(
         .map(|preset| presets.entry(preset.name).or_insert_with(|| preset.settings(ctx)).clone());
     let below = below.unwrap_or_default();
     let defaults = defaults.cloned().unwrap_or_default();
+    let left_out = own.deep_probe.as_ref().is_some_and(Probe::is_none);
     let deep = own.deep_probe.is_some() || below.deep_probe.is_some();
-    let deep_probe =
-        deep.then(|| merge(own.deep_probe.clone(), below.deep_probe, defaults.deep_probe));
+    let deep_probe = (deep && !left_out)
+        .then(|| merge(own.deep_probe.clone(), below.deep_probe, defaults.deep_probe));
     Layers {
         own,
         preset,
@@ -92,6 +95,14 @@ fn layers<'a>(
             .over(below.failover)
             .over(defaults.failover)
             .unwrap_or_default(),
+    }
+}
+
+impl Layers<'_> {
+    /// The kind of check that an HTTP address calls for.
+    pub(super) fn over_http(&self) -> ProbeKind {
+        let word = self.preset.map_or("http", |preset| preset.over_http);
+        ProbeKind::from_word(word).unwrap_or(ProbeKind::Http)
     }
 }
 
@@ -110,6 +121,11 @@ fn lay(above: Option<Probe>, below: Option<Probe>) -> Option<Probe> {
 }
 
 impl Probe {
+    /// Whether it says that there is to be no check.
+    fn is_none(&self) -> bool {
+        self.r#type.is_some_and(|kind| kind.value == ProbeKind::None)
+    }
+
     /// The keys that say when, without those that say what.
     fn cadence_only(self) -> Self {
         Self {

@@ -16,8 +16,6 @@ use crate::policy::url;
 /// Where the admin surface listens unless told otherwise.
 const LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
-/// Longest path of a socket, in bytes: the size of `sun_path` without its end.
-pub(super) const MAX_SOCKET_PATH: usize = 107;
 /// Who we are and where our state lives.
 pub(super) fn sidecar(raw: Option<&raw::Sidecar>, ctx: &mut Ctx<'_>) -> Sidecar {
     let name = raw.and_then(|raw| raw.name.as_ref());
@@ -91,7 +89,7 @@ pub(super) fn control(
     if let Some(text) = given
         && let Some(socket) = check::path(text, ctx)
     {
-        if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        if socket.as_os_str().len() > url::MAX_SOCKET_PATH {
             let message = "the path of a socket has at most 107 bytes";
             ctx.error(Code::BadPath, text.span, message, "choose a shorter directory");
         }
@@ -145,7 +143,7 @@ fn alert(name: String, raw: &raw::Alert, ctx: &mut Ctx<'_>) -> Option<Alert> {
             let help = "write `https://host[:port][/path]`";
             ctx.error(Code::BadUrl, text.span, error.to_string(), help);
         }
-        Ok(address) if !address.is_http() || address.userinfo => {
+        Ok(address) if !matches!(address.scheme, "http" | "https") || address.user.is_some() => {
             let message = "an alert needs an http or https address without user info";
             ctx.error(Code::WrongScheme, text.span, message, "use an `Authorization` header");
         }

@@ -519,9 +519,9 @@ pub struct PostgresCheck {
     pub target: Target,
     /// TLS, when asked for; begun by an `SSLRequest`.
     pub tls: Option<TlsOptions>,
-    /// The user; with a password the check logs in and asks for the role.
+    /// The user, and a password that may be empty.
     pub login: Login,
-    /// Whether a password was given.
+    /// Whether to log in, because a password was given or a role or lag is asked for.
     pub authenticate: bool,
     /// The database.
     pub database: Option<String>,

@@ -207,18 +207,21 @@ pub(crate) struct Reporter<'a> {
     lines: Vec<usize>,
     seen: BTreeSet<(Code, Span, String)>,
     found: Vec<Diagnostic>,
+    /// Whether the finding reported last was a new one.
+    fresh: bool,
 }
 
 impl<'a> Reporter<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        Self { text, lines, seen: BTreeSet::new(), found: Vec::new() }
+        Self { text, lines, seen: BTreeSet::new(), found: Vec::new(), fresh: false }
     }
 
     /// Reports a finding once; [`Span::NONE`] concerns the whole file.
     pub(crate) fn report(&mut self, code: Code, span: Span, message: String, help: String) {
-        if !self.seen.insert((code, span, message.clone())) {
+        self.fresh = self.seen.insert((code, span, message.clone()));
+        if !self.fresh {
             return;
         }
         let labels = if span == Span::NONE { Vec::new() } else { vec![self.label(span, None)] };
@@ -230,6 +233,7 @@ impl<'a> Reporter<'a> {
     pub(crate) fn also(&mut self, span: Span, text: &str) {
         let label = self.label(span, Some(text.to_owned()));
         if let Some(last) = self.found.last_mut()
+            && self.fresh
             && span != Span::NONE
             && !last.labels.contains(&label)
         {

@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::policy::raw::macros::{choices, tables};
 use crate::policy::raw::node::Node;
-use crate::policy::raw::{At, Child, Ctx, Int, List, Map, Need, Output, Probe, Ratio, Read};
-use crate::policy::raw::{NonNegative, Positive, Text};
+use crate::policy::raw::{At, Child, Ctx, Int, List, Map, Need, OneOrMany, Output, Probe, Ratio};
+use crate::policy::raw::{NonNegative, Positive, Read, Text};
 
 tables! {
     /// The policy of one mcp-failover sidecar.
@@ -74,6 +74,12 @@ tables! {
         window: Option<Positive>,
         /// How long evidence gathered before a stall is refused.
         tilt: Option<NonNegative>,
+        /// Addresses outside that answer as long as our own network works, such as `tcp://192.0.2.1:443`.
+        references: Option<OneOrMany<Text>>,
+        /// Gap between rounds over the references; "10s" by default.
+        reference_interval: Option<Positive>,
+        /// Deadline of one attempt at a reference; "3s" by default.
+        reference_timeout: Option<Positive>,
     }
 
     /// One logical upstream.

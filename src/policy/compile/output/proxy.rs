@@ -167,11 +167,11 @@ fn headers(raw: &raw::Output, service: &Built, ctx: &mut Ctx<'_>) -> Headers {
 
 fn tls(raw: &raw::Output, ctx: &mut Ctx<'_>) -> Option<TlsOptions> {
     let server_name = match &raw.server_name {
-        Some(name) => Some(probe::global_server_name(name, ctx)?),
+        Some(name) => Some(probe::tls::server_name(name, Scope::Global, ctx)?),
         None => None,
     };
     let ca_pem = match &raw.ca_file {
-        Some(file) => Some(probe::ca_file(file, ctx)?),
+        Some(file) => Some(probe::tls::ca_file(file, ctx)?),
         None => None,
     };
     Some(TlsOptions { trust: Trust::Verified, server_name, ca_pem, expiry_warning: Duration::ZERO })

@@ -3,9 +3,9 @@
 use crate::policy::code::Code;
 use crate::policy::compile::output;
 use crate::policy::compile::service::Built;
-use crate::policy::compile::surface::MAX_SOCKET_PATH;
 use crate::policy::model::{ConfigSocket, Peers};
 use crate::policy::raw::{self, Allow, Ctx, Int, List};
+use crate::policy::url::MAX_SOCKET_PATH;
 
 /// Connections at a time unless told otherwise.
 const MAX_CLIENTS: usize = 1024;
