@@ -30,6 +30,9 @@ pub struct StatusDocument {
     /// Whether the sidecar believes that it is itself cut off.
     #[serde(default)]
     pub isolated: bool,
+    /// What tells it from the endpoints being cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<ReferenceDocument>,
     /// Who answers.
     pub sidecar: SidecarInfo,
     /// The policy in force, and whether the file still says the same.
@@ -39,6 +42,24 @@ pub struct StatusDocument {
     /// The outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<Arc<str>, OutputDocument>,
+}
+
+/// One reference target.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ReferenceDocument {
+    /// Its address as the policy names it.
+    pub target: Arc<str>,
+    /// Whether it answered when it was last asked, in whatever way; absent before.
+    pub reached: Option<bool>,
+    /// The latest outcome, by its label.
+    pub last_outcome: Option<Cow<'static, str>>,
+    /// What was seen then.
+    #[serde(default)]
+    pub last_detail: Option<Arc<str>>,
+    /// When.
+    pub last_asked_at: Option<String>,
+    /// How long it took, in seconds.
+    pub latency_seconds: Option<f64>,
 }
 
 /// Who answers.
@@ -229,6 +250,7 @@ impl StatusDocument {
             schema: SCHEMA,
             revision: status.revision,
             isolated: status.isolated,
+            references: Vec::new(),
             sidecar,
             policy,
             services: services.map(|(name, seen)| (name.clone(), service(seen, clock))).collect(),

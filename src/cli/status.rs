@@ -99,6 +99,12 @@ fn head(document: &StatusDocument, terminal: Terminal, now: Timestamp) -> String
         document.revision,
     );
     text.push_str(&policy_lines(&document.policy, terminal, now));
+    if !document.references.is_empty() {
+        let reached = document.references.iter().filter(|one| one.reached == Some(true)).count();
+        let total = document.references.len();
+        let line = format!("references: {reached} of {total} answered\n");
+        text.push_str(&line);
+    }
     if document.isolated {
         let warning = "isolated: the sidecar believes that it is itself cut off, and holds still";
         text += &terminal.paint(Tone::Bad, warning);

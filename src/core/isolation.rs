@@ -77,6 +77,12 @@ impl Isolation {
         self.since.map(|(_, cause)| cause)
     }
 
+    /// Whether something is silent that nobody has answered since: worth asking the references.
+    #[must_use]
+    pub fn doubts(&self, rules: &IsolationRules, now: Instant) -> bool {
+        self.isolated() || self.silent.values().any(|seen| now.since(seen.at) <= rules.window)
+    }
+
     /// A host failed in a way that could be our own fault.
     pub fn silence(
         &mut self,
@@ -266,6 +272,19 @@ mod tests {
         assert_eq!(isolation.pass(at(0)), None);
         assert_eq!(isolation.references(&RULES, 0, 2, at(1)), None);
         assert!(isolation.references(&RULES, 0, 2, at(11)).is_some());
+    }
+
+    #[test]
+    fn one_silence_is_a_doubt_until_somebody_answers_or_its_window_is_over() {
+        let mut isolation = Isolation::default();
+        assert!(!isolation.doubts(&RULES, at(0)));
+        assert_eq!(isolation.silence(&RULES, 1, 0, at(0)), None);
+        assert!(isolation.doubts(&RULES, at(10)));
+        assert!(!isolation.doubts(&RULES, at(11)));
+        assert_eq!(isolation.references(&RULES, 1, 2, at(5)), None);
+        assert!(!isolation.doubts(&RULES, at(5)));
+        assert!(isolation.references(&RULES, 0, 2, at(30)).is_some());
+        assert!(isolation.doubts(&RULES, at(300)), "until it ends");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::core::time::Instant;
+use crate::daemon::lapse::Reading;
 
 /// Places the daemon's own line of time beside the clocks of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,11 @@ impl Clock {
     #[must_use]
     pub fn rfc3339(&self, at: Instant) -> String {
         rfc3339(self.wall_ms_at(at))
+    }
+
+    /// All clocks at this moment.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { at: self.now(), suspended: self.suspended(), wall: wall() }
     }
 
     /// Time spent suspended since the start: what the monotonic clock does not count.

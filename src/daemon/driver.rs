@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! 1. No branch of the loop waits for anything but the next input.
-//! 2. Every input reaches the engine in the order of its queue, with the time at which it is taken.
+//! 2. Every input reaches the engine in the order of its queue, with the time at which it is taken;
+//!    before it, whether time is missing ([`super::lapse`]).
 //! 3. The service manager's watchdog and `/healthz` are fed from here only: they tell that rounds
 //!    are completed, not that some task is alive.
 
@@ -19,14 +20,16 @@ use crate::admin::document::SidecarInfo;
 use crate::admin::vitals::Vitals;
 use crate::core::engine::Engine;
 use crate::core::id::Revision;
-use crate::core::input::{Input, Sense};
+use crate::core::input::Input;
 use crate::core::time::Instant;
 use crate::daemon::calls::OfferRounds;
 use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Probed};
+use crate::daemon::lapse::Attention;
 use crate::daemon::lifecycle::Manager;
 use crate::daemon::outputs::Outputs;
 use crate::daemon::readers::{Drawn, Look};
+use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
 use crate::output::{Feedback, OutputReport, ReportKind};
@@ -34,8 +37,6 @@ use crate::probe::{Phases, Quota};
 use crate::telemetry::metric;
 use crate::watch::{SourceEvent, Watcher};
 
-/// A round that starts this late was stalled: suspended, starved, or stopped by a debugger.
-const STALL: Duration = Duration::from_secs(2);
 /// The longest sleep, so that the loop shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often what nobody asks for any more is let go.
@@ -50,6 +51,19 @@ pub(crate) struct Queues {
     pub(crate) outputs: mpsc::Receiver<OutputReport>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) looks: mpsc::Receiver<Look>,
+    pub(crate) references: mpsc::Receiver<Answered>,
+}
+
+/// What a round is about.
+enum Turn {
+    Time,
+    Probed(Probed),
+    Output(OutputReport),
+    Feedback(Feedback),
+    Control(ControlRequest),
+    Source(SourceEvent),
+    Look(Look),
+    Reference(Answered),
 }
 
 /// The engine and what it moves.
@@ -65,6 +79,8 @@ pub(crate) struct Driver {
     pub(crate) manager: Manager,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) drawn: Drawn,
+    pub(crate) references: References,
+    pub(crate) attention: Attention,
     pub(crate) sidecar: SidecarInfo,
     pub(crate) rounds: Rounds,
 }
@@ -72,7 +88,6 @@ pub(crate) struct Driver {
 /// What the loop remembers from round to round.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    suspended: Duration,
     watchdog_at: Instant,
     kept_at: Instant,
     written: BTreeMap<Arc<str>, Revision>,
@@ -84,17 +99,33 @@ impl Driver {
     pub(crate) async fn run(&mut self, queues: &mut Queues, shutdown: &CancellationToken) {
         loop {
             let wake = self.wake_at();
-            tokio::select! {
+            let turn = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep_until(self.clock.deadline(wake)) => self.on_time(wake),
-                Some(probed) = queues.probed.recv() => self.on_probed(probed),
-                Some(report) = queues.outputs.recv() => self.on_output(report),
-                Some(feedback) = queues.feedback.recv() => self.on_feedback(feedback),
-                Some(request) = queues.control.recv() => self.on_control(request),
-                Some(event) = queues.sources.recv() => self.on_source(event),
-                Some(look) = queues.looks.recv() => self.on_look(look),
-            }
+                () = sleep_until(self.clock.deadline(wake)) => Turn::Time,
+                Some(probed) = queues.probed.recv() => Turn::Probed(probed),
+                Some(report) = queues.outputs.recv() => Turn::Output(report),
+                Some(feedback) = queues.feedback.recv() => Turn::Feedback(feedback),
+                Some(request) = queues.control.recv() => Turn::Control(request),
+                Some(event) = queues.sources.recv() => Turn::Source(event),
+                Some(look) = queues.looks.recv() => Turn::Look(look),
+                Some(answered) = queues.references.recv() => Turn::Reference(answered),
+            };
+            self.notice_lapse(wake);
+            self.take(turn, wake);
             self.end_round();
+        }
+    }
+
+    fn take(&mut self, turn: Turn, wake: Instant) {
+        match turn {
+            Turn::Time => self.on_time(wake),
+            Turn::Probed(probed) => self.on_probed(probed),
+            Turn::Output(report) => self.on_output(report),
+            Turn::Feedback(feedback) => self.on_feedback(feedback),
+            Turn::Control(request) => self.on_control(request),
+            Turn::Source(event) => self.on_source(event),
+            Turn::Look(look) => self.on_look(look),
+            Turn::Reference(answered) => self.on_reference(answered),
         }
     }
 
@@ -109,19 +140,19 @@ impl Driver {
     }
 
     fn wake_at(&self) -> Instant {
-        let beat = self.clock.now() + BEAT;
-        let offered = self.offers_due_at();
-        [self.engine.deadline(), self.effects.save_at(), self.source.verdict_at(), offered]
+        let now = self.clock.now();
+        let (save, verdict) = (self.effects.save_at(), self.source.verdict_at());
+        let (offer, ask) = (self.offers_due_at(), self.references_due_at(now));
+        [self.engine.deadline(), save, verdict, offer, ask]
             .into_iter()
             .flatten()
-            .fold(beat, Instant::min)
+            .fold(now + BEAT, Instant::min)
     }
 
     fn on_time(&mut self, wake: Instant) {
         let now = self.clock.now();
         let late = now - wake;
         metric::loop_lag(late);
-        self.sense(late);
         if let Some(due) = self.engine.deadline().filter(|due| *due <= now) {
             self.effects.late = now - due;
             self.step(Input::Tick);
@@ -134,18 +165,6 @@ impl Driver {
         }
         if self.source.verdict_at().is_some_and(|at| at <= now) {
             self.judge_source();
-        }
-    }
-
-    /// Tells the engine of lost time: what was known before is no longer evidence.
-    fn sense(&mut self, late: Duration) {
-        let suspended = self.clock.suspended();
-        let slept = suspended.saturating_sub(self.rounds.suspended);
-        self.rounds.suspended = suspended;
-        let lost = late.max(slept);
-        if lost > STALL {
-            tracing::warn!(lost_seconds = lost.as_secs_f64(), "the process was stalled");
-            self.step(Input::Sensed(Sense::Stalled(lost)));
         }
     }
 
@@ -227,6 +246,7 @@ impl Driver {
             self.rounds.kept_at = now;
         }
         self.refresh_offers(now);
+        self.ask_references(now);
     }
 }
 

@@ -153,6 +153,7 @@ impl Driver {
         self.effects.forget_missing(&old);
         self.outputs.apply(&policy.outputs);
         self.surfaces.apply(&policy);
+        self.references.apply(&policy.references);
         if policy.sidecar.state_dir != old.sidecar.state_dir {
             self.effects.move_store(&policy.sidecar.state_dir);
         }

@@ -128,7 +128,9 @@ impl Driver {
         let status = self.engine.status(now);
         let document =
             StatusDocument::new(&status, policy, self.sidecar.clone(), &|at| clock.rfc3339(at));
-        let document = Arc::new(self.effects.with_phases(document));
+        let mut document = self.effects.with_phases(document);
+        document.references = self.references.documents(&self.clock);
+        let document = Arc::new(document);
         self.drawn = Drawn { stale: false, at: now, document: Some(Arc::clone(&document)) };
         document
     }

@@ -19,9 +19,11 @@ use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Means};
 use crate::daemon::driver::{Driver, Queues, Rounds};
 use crate::daemon::keeper::{Keeper, Query};
+use crate::daemon::lapse::Attention;
 use crate::daemon::lifecycle::{Manager, Signals, probes_max};
 use crate::daemon::outputs::Outputs;
 use crate::daemon::readers::{Drawn, Readers};
+use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::{Served, Surfaces};
 use crate::daemon::{RunError, RunOptions};
@@ -53,7 +55,9 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
     let (feedback_sender, feedback) = mpsc::channel(QUEUE_MAX);
     let (look_sender, looks) = mpsc::channel(QUEUE_MAX);
     let readers = Readers::new(look_sender, metrics);
-    let mut queues = Queues { probed, control, sources, outputs: reports, feedback, looks };
+    let (answer_sender, references) = mpsc::channel(QUEUE_MAX);
+    let mut queues =
+        Queues { probed, control, sources, outputs: reports, feedback, looks, references };
 
     let (keeper, store_thread) = Keeper::start(store)?;
     let effects = Effects::new(Means {
@@ -81,7 +85,15 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
         feedback: feedback_sender,
         generation: generation(&clock),
     });
-    let parts = Parts { effects, outputs, source, watcher, requests: control_sender, readers };
+    let parts = Parts {
+        effects,
+        outputs,
+        source,
+        watcher,
+        requests: control_sender,
+        readers,
+        answers: answer_sender,
+    };
     let mut driver = assemble(&policy, parts, restored);
     driver.run(&mut queues, &options.shutdown).await;
     Box::pin(drain(driver, queues, store_thread, &hurry)).await;
@@ -101,11 +113,12 @@ struct Parts {
     watcher: Arc<Watcher>,
     requests: mpsc::Sender<ControlRequest>,
     readers: Readers,
+    answers: mpsc::Sender<Answered>,
 }
 
 /// Puts the parts together and lets the engine take its first step.
 fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> Driver {
-    let Parts { effects, mut outputs, source, watcher, requests, readers } = parts;
+    let Parts { effects, mut outputs, source, watcher, requests, readers, answers } = parts;
     let clock = effects.clock;
     let sidecar = SidecarInfo {
         name: policy.sidecar.name.clone(),
@@ -121,6 +134,8 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
     let admin = admin_state(&effects, &vitals, readers);
     let served = Served { admin, requests, hub: effects.hub.clone() };
     let surfaces = Surfaces::start(policy, served);
+    let mut references = References::new(answers);
+    references.apply(&policy.references);
     outputs.apply(&policy.outputs);
     let mut driver = Driver {
         clock,
@@ -133,6 +148,8 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         manager: Manager::connect(),
         vitals,
         drawn: Drawn::default(),
+        references,
+        attention: Attention::new(clock.reading()),
         sidecar,
         rounds: Rounds::default(),
     };

@@ -12,7 +12,7 @@ use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::telemetry::log::{self, Format};
 use mcp_failover::telemetry::metric::{
-    self, AlertResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases, Reload, WatchMode,
+    self, AlertResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases, Reload, Stall, WatchMode,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -83,6 +83,8 @@ fn say_everything() {
     metric::probe_finished(&service, &endpoint, ProbeKind::Shallow, Outcome::Ok, &phases);
     metric::probe_started(second);
     metric::probes_in_flight(3);
+    metric::references(2, 3);
+    metric::stalled(Stall::Clock);
     metric::tls_expiry(&service, &endpoint, -5.0);
     metric::quota(&service, &endpoint, Some(1000), Some(850));
     metric::event(&Event::Switched(fixture::decision(1)));

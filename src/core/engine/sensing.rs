@@ -34,6 +34,12 @@ impl Engine {
         self.turn(turn, now);
     }
 
+    /// Whether the reference targets, if there are any, should be asked at once.
+    #[must_use]
+    pub fn doubts_itself(&self, now: Instant) -> bool {
+        self.isolation.doubts(&self.rules.isolation, now)
+    }
+
     pub(super) fn turn(&mut self, turn: Option<Turn>, now: Instant) {
         let (isolated, cause) = match turn {
             None => return,

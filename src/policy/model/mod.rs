@@ -76,7 +76,7 @@ pub struct References {
 pub struct Reference {
     /// Its address as written, without user info and query: for display only.
     pub name: Arc<str>,
-    /// How it is asked; whatever passes proves that we reach it.
+    /// How it is asked; whatever answers, in whatever way, proves that we are not cut off.
     pub probe: Arc<Probe>,
 }
 

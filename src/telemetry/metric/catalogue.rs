@@ -157,6 +157,12 @@ catalogue! {
         "From a decision to the moment every output had written it.";
     ISOLATED: Gauge Count "mcp_failover_isolated" []
         "Whether the sidecar believes that it is itself cut off.";
+    REFERENCES: Gauge Count "mcp_failover_references" []
+        "Reference targets that tell whether the sidecar is itself cut off.";
+    REFERENCES_REACHED: Gauge Count "mcp_failover_references_reached" []
+        "Reference targets that answered in the latest round.";
+    STALLS: Counter Count "mcp_failover_stalls_total" ["reason"]
+        "Times the process found time missing: late, suspended, clock.";
     REVISION: Gauge Count "mcp_failover_revision" []
         "The revision in force.";
     POLICY_VALID: Gauge Count "mcp_failover_policy_valid" []

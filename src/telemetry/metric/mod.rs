@@ -124,6 +124,40 @@ pub fn probe_started(late: Duration) {
     observe(&PROBE_LATENESS, &[], late);
 }
 
+/// How many reference targets answered in the latest round, and how many there are.
+pub fn references(reached: usize, total: usize) {
+    set(&REFERENCES_REACHED, &[], float(reached));
+    set(&REFERENCES, &[], float(total));
+}
+
+/// Why time was missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stall {
+    /// The process did not run: starved, or stopped.
+    Late,
+    /// The machine was suspended.
+    Suspended,
+    /// The time of day was set, or the machine stood still without knowing.
+    Clock,
+}
+
+impl Stall {
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Suspended => "suspended",
+            Self::Clock => "clock",
+        }
+    }
+}
+
+/// Time was missing.
+pub fn stalled(stall: Stall) {
+    add(&STALLS, &[stall.label()], 1);
+}
+
 /// So many attempts run now.
 pub fn probes_in_flight(count: usize) {
     set(&PROBES_IN_FLIGHT, &[], float(count));
