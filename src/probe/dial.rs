@@ -1,4 +1,7 @@
 //! Name or path to connection: resolves, connects and secures, each timed, one address an attempt.
+//!
+//! An attempt may use a second address in one case: the first was of an earlier answer, as the
+//! resolver could not say more, it does not work, and the resolver has found its voice since.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,13 +13,22 @@ use tokio_rustls::client::TlsStream;
 
 use crate::core::outcome::Outcome;
 use crate::policy::model::{HttpVersion, Target, TlsOptions};
-use crate::probe::address::Turns;
+use crate::probe::address::{Turn, Turns};
 use crate::probe::finding::{Finding, Step};
 use crate::probe::kept::Kept;
-use crate::probe::resolve::Resolver;
+use crate::probe::resolve::{Found, Resolver};
 use crate::probe::tls::{Handshake, TlsClient};
 use crate::probe::trace::{Stage, Trace};
 use crate::probe::wire::Io;
+
+/// Where an attempt goes.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    turn: Option<Turn>,
+    /// Why the address is of an earlier answer, if it is.
+    doubt: Option<Finding>,
+}
 
 /// Opens connections for every protocol.
 #[derive(Debug)]
@@ -70,16 +82,80 @@ impl Dialler {
 
     /// Opens a plain connection to one of the target's addresses.
     pub(super) async fn connect(&self, target: &Target, trace: &mut Trace) -> Step<TcpStream> {
+        let place = self.locate(target, trace).await?;
+        let place = match connect(place.address, trace).await {
+            Ok(stream) => {
+                self.worked(target, &place);
+                return Ok(stream);
+            }
+            Err(finding) => self.relocate(target, place, finding, trace).await?,
+        };
+        connect(place.address, trace).await
+    }
+
+    /// Where the target is, for this attempt.
+    pub(super) async fn locate(&self, target: &Target, trace: &mut Trace) -> Step<Place> {
+        let at = |ip| Place { address: SocketAddr::new(ip, target.port), turn: None, doubt: None };
         if let Ok(ip) = target.host.parse() {
-            return connect(SocketAddr::new(ip, target.port), trace).await;
+            return Ok(at(ip));
         }
-        trace.enter(Stage::Resolve);
-        let addresses = self.resolver.resolve(&target.host).await?;
-        let turn = self.turns.take(&target.host, &addresses);
+        if let Some((_, ip)) = trace.pinned.as_ref().filter(|(host, _)| *host == target.host) {
+            return Ok(at(*ip));
+        }
+        let found = self.find(target, trace).await?;
+        let turn = self.turns.take(&target.host, &found.addresses);
         let turn = turn.ok_or_else(|| Finding::new(Outcome::Dns, "name has no address"))?;
-        let stream = connect(SocketAddr::new(turn.ip, target.port), trace).await?;
-        self.turns.worked(&target.host, turn);
-        Ok(stream)
+        Ok(Place { turn: Some(turn), doubt: found.doubt, ..at(turn.ip) })
+    }
+
+    /// All of the target's addresses.
+    pub(super) async fn find(&self, target: &Target, trace: &mut Trace) -> Step<Found> {
+        trace.enter(Stage::Resolve);
+        let found = self.resolver.find(&target.host, trace.patience()).await;
+        trace.enter(Stage::Between);
+        found
+    }
+
+    /// The place works, so the next attempt uses it again.
+    pub(super) fn worked(&self, target: &Target, place: &Place) {
+        if let Some(turn) = place.turn {
+            self.turns.worked(&target.host, turn);
+        }
+    }
+
+    /// Looks again, once, for a target that failed where it was last known to be. When it is not
+    /// found elsewhere either, a name that is denied is what failed, and else the connection.
+    async fn relocate(
+        &self,
+        target: &Target,
+        failed: Place,
+        finding: Finding,
+        trace: &mut Trace,
+    ) -> Step<Place> {
+        if failed.doubt.is_none() {
+            return Err(finding);
+        }
+        let found = self.find(target, trace).await?;
+        match found.doubt {
+            Some(doubt) if doubt.outcome == Outcome::Dns => Err(doubt),
+            Some(_) => Err(finding),
+            None => {
+                let moved = found.addresses.iter().find(|ip| **ip != failed.address.ip());
+                let ip = *moved.ok_or(finding)?;
+                let address = SocketAddr::new(ip, target.port);
+                Ok(Place { address, turn: None, doubt: None })
+            }
+        }
+    }
+
+    /// A handshake for a connection to this target that is secured only later on.
+    pub(super) fn prepare(
+        &self,
+        target: &Target,
+        options: &TlsOptions,
+        protocol: Option<&[u8]>,
+    ) -> Step<Handshake> {
+        self.tls.prepare(&target.host, options, protocol)
     }
 
     /// Opens a connection and secures it; `protocol` is what ALPN offers, if anything.
@@ -90,7 +166,7 @@ impl Dialler {
         protocol: Option<&[u8]>,
         trace: &mut Trace,
     ) -> Step<TlsStream<TcpStream>> {
-        let handshake = self.tls.prepare(&target.host, options, protocol)?;
+        let handshake = self.prepare(target, options, protocol)?;
         let stream = self.connect(target, trace).await?;
         trace.enter(Stage::Tls);
         let stream = handshake.run(stream, trace).await?;
@@ -99,7 +175,8 @@ impl Dialler {
     }
 }
 
-async fn connect(address: SocketAddr, trace: &mut Trace) -> Step<TcpStream> {
+/// Opens a plain connection to this address.
+pub(super) async fn connect(address: SocketAddr, trace: &mut Trace) -> Step<TcpStream> {
     trace.enter(Stage::Connect);
     trace.address = Some(address);
     let stream = TcpStream::connect(address).await.map_err(|error| sort(address, &error))?;
@@ -153,7 +230,7 @@ fn sort_local(error: &io::Error) -> Finding {
 
 /// Tells "there is no way out of this host" from "the way there is broken further on": the kernel
 /// reports both as `EHOSTUNREACH`.
-fn sort(address: SocketAddr, error: &io::Error) -> Finding {
+pub(super) fn sort(address: SocketAddr, error: &io::Error) -> Finding {
     let unreachable = Errno::from_io_error(error) == Some(Errno::HOSTUNREACH);
     if unreachable && !has_route(address) {
         return Finding::local("no route to the host");
@@ -168,4 +245,102 @@ fn has_route(address: SocketAddr) -> bool {
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::probe::trace::Limit;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    /// Loopback as well, but nobody listens there.
+    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
+
+    type Said = Result<Vec<IpAddr>, &'static str>;
+
+    /// A dialler whose resolver says these things in turn, the last one for ever.
+    fn dialler(said: &'static [fn() -> Said]) -> (Dialler, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let lookup = move |_: &str| {
+            let turn = counter.fetch_add(1, Ordering::SeqCst).min(said.len() - 1);
+            said[turn]().map_err(io::Error::other)
+        };
+        let resolver = Resolver::new(Arc::new(lookup), Duration::from_secs(30));
+        (Dialler { resolver, ..Dialler::new().unwrap() }, asked)
+    }
+
+    async fn listener() -> (TcpListener, Target) {
+        let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, Target { host: "example.com".to_owned(), port })
+    }
+
+    async fn dial(dialler: &Dialler, target: &Target) -> Result<IpAddr, (Outcome, String)> {
+        let mut trace = Trace::begin();
+        trace.limit(Limit::of(Duration::from_secs(20)));
+        let stream = dialler.connect(target, &mut trace).await;
+        let stream = stream.map_err(|finding| (finding.outcome, finding.detail.into_owned()))?;
+        Ok(stream.peer_addr().unwrap().ip())
+    }
+
+    const FAILS: &str = "Temporary failure in name resolution";
+    const DENIES: &str = "Name or service not known";
+
+    #[tokio::test]
+    async fn an_outage_of_the_resolver_does_not_blind_us() {
+        let (dialler, _) = dialler(&[|| Ok(vec![HERE]), || Err(FAILS), || Err(DENIES)]);
+        let (listener, target) = listener().await;
+        for _ in 0..4 {
+            assert_eq!(dial(&dialler, &target).await, Ok(HERE));
+        }
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_dies_meanwhile_is_still_seen_to_be_dead() {
+        let (dialler, asked) = dialler(&[|| Ok(vec![THERE]), || Err(FAILS)]);
+        let (_listener, target) = listener().await;
+        let refused = Err((Outcome::Refused, "connection refused".to_owned()));
+        assert_eq!(dial(&dialler, &target).await, refused);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "a fresh answer is not asked for again");
+        assert_eq!(dial(&dialler, &target).await, refused);
+        assert_eq!(asked.load(Ordering::SeqCst), 3, "a held one is, once");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_denied_and_dead_where_it_was_is_a_matter_of_the_name() {
+        let (dialler, _) = dialler(&[|| Ok(vec![THERE]), || Err(DENIES)]);
+        let (_listener, target) = listener().await;
+        assert_eq!(dial(&dialler, &target).await.unwrap_err().0, Outcome::Refused);
+        let gone = Err((Outcome::Dns, "name does not resolve".to_owned()));
+        assert_eq!(dial(&dialler, &target).await, gone);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moved_while_the_resolver_was_out_is_followed() {
+        let (dialler, _) = dialler(&[|| Ok(vec![THERE]), || Err(FAILS), || Ok(vec![THERE, HERE])]);
+        let (_listener, target) = listener().await;
+        assert_eq!(dial(&dialler, &target).await.unwrap_err().0, Outcome::Refused);
+        assert_eq!(dial(&dialler, &target).await, Ok(HERE));
+    }
+
+    #[tokio::test]
+    async fn a_pinned_address_is_used_for_its_name_only() {
+        let (dialler, asked) = dialler(&[|| Ok(vec![HERE])]);
+        let (_listener, target) = listener().await;
+        let mut trace = Trace::begin();
+        trace.pinned = Some(("example.com".to_owned(), THERE));
+        assert_eq!(dialler.locate(&target, &mut trace).await.unwrap().address.ip(), THERE);
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        let other = Target { host: "other.example.com".to_owned(), ..target };
+        assert_eq!(dialler.locate(&other, &mut trace).await.unwrap().address.ip(), HERE);
+    }
 }

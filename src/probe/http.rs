@@ -46,7 +46,8 @@ pub(super) async fn run(
     trace: &mut Trace,
 ) -> Step {
     let request = request(check, token)?;
-    if check.reuse {
+    // A kept connection is of whichever address it was opened to.
+    if check.reuse && trace.pinned.is_none() {
         Box::pin(on_kept(dialler, request, check, trace)).await?;
     } else {
         let mut channel = open(dialler, check, trace).await?;

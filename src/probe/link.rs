@@ -137,6 +137,20 @@ impl Link {
             })
         })
     }
+
+    /// Says goodbye as far as that works at once: the verdict stands, whatever becomes of it.
+    pub(super) async fn leave(mut self, farewell: &[u8]) {
+        let goodbye = async {
+            if self.wire.write_all(farewell).await.is_ok() {
+                self.wire.shutdown().await.ok();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = goodbye => {}
+            () = std::future::ready(()) => {}
+        }
+    }
 }
 
 fn sort(error: &io::Error) -> Finding {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use crate::core::outcome::Outcome;
-use crate::policy::model::{Check, HttpCheck, McpCheck, Probe, TokenSource};
+use crate::policy::model::{Addresses, Check, HttpCheck, McpCheck, Probe, TokenSource};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::grpc::{self, Watches};
 use crate::probe::report::Report;
 use crate::probe::token::{Bearer, Tokens};
-use crate::probe::trace::Trace;
-use crate::probe::{bolt, exec, http, mcp, redis, tcp, tls};
+use crate::probe::trace::{Limit, Trace};
+use crate::probe::{bolt, dns, exec, http, mcp, postgres, redis, tcp, tls};
 
 /// Why probing cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum ProbeSetupError {
 /// its bound on calls in flight.
 #[derive(Clone, Debug)]
 pub struct Prober {
-    dialler: Arc<Dialler>,
+    pub(super) dialler: Arc<Dialler>,
     tokens: Arc<Tokens>,
     mcp: Arc<mcp::Memory>,
     watches: Arc<Watches>,
@@ -54,10 +54,20 @@ impl Prober {
     /// Needs a tokio runtime with time and I/O. Dropping the future abandons the attempt: the
     /// connection is closed, and a command is killed with all its children.
     pub async fn run(&self, probe: &Probe, timeout: Duration) -> Report {
-        let mut trace = Trace::begin();
-        let deadline = trace.deadline(timeout);
-        let end = timeout_at(deadline, self.attempt(&probe.check, &mut trace)).await;
-        let end = end.unwrap_or_else(|_late| Err(trace.timed_out(timeout)));
+        let limit = Limit::of(timeout);
+        match (&probe.check, probe.addresses) {
+            (check, Addresses::One) if !matches!(check, Check::Several(_)) => {
+                self.one(check, Trace::begin(), limit).await
+            }
+            (check, addresses) => self.many(check, addresses, limit).await,
+        }
+    }
+
+    /// One check at one address.
+    pub(super) async fn one(&self, check: &Check, mut trace: Trace, limit: Limit) -> Report {
+        trace.limit(limit);
+        let end = timeout_at(limit.ends, self.attempt(check, &mut trace)).await;
+        let end = end.unwrap_or_else(|_late| Err(trace.timed_out(limit.timeout)));
         trace.report(end)
     }
 
@@ -77,15 +87,13 @@ impl Prober {
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
             Check::Exec(check) => exec::run(check, trace).await,
             Check::Bolt(check) => Box::pin(bolt::run(&self.dialler, check, trace)).await,
+            Check::Dns(check) => Box::pin(dns::run(&self.dialler, check, trace)).await,
+            Check::Postgres(check) => Box::pin(postgres::run(&self.dialler, check, trace)).await,
             Check::Redis(check) => Box::pin(redis::run(&self.dialler, check, trace)).await,
             Check::Grpc(check) => {
                 Box::pin(grpc::run(&self.dialler, &self.watches, check, trace)).await
             }
-            Check::McpStdio(_)
-            | Check::Neo4j(_)
-            | Check::Postgres(_)
-            | Check::Dns(_)
-            | Check::Several(_) => Err(unspoken(check)),
+            Check::McpStdio(_) | Check::Neo4j(_) | Check::Several(_) => Err(unspoken(check)),
         }
     }
 

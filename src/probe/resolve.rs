@@ -4,14 +4,20 @@
 //! flight, which everybody who asks for it shares, and all names together have at most
 //! [`CALLS_MAX`]: a resolver that hangs costs a bounded number of threads, and one name that
 //! hangs does not use up the calls of the others.
+//!
+//! Every attempt asks anew, and the last good answer of each name is held for [`HOLD`]: while the
+//! resolver fails, is silent or denies a name it knew just now, endpoints are still probed where
+//! they were. So an outage of the resolver neither blinds us nor looks like one of the endpoints.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::core::outcome::Outcome;
 use crate::probe::finding::{Finding, Step};
@@ -19,10 +25,25 @@ use crate::probe::finding::{Finding, Step};
 /// Resolver calls in flight, and so threads that a hung resolver can hold.
 const CALLS_MAX: usize = 32;
 
+/// How long the last good answer of a name is held.
+const HOLD: Duration = Duration::from_secs(30);
+/// Names whose answers are held; more than a policy plausibly has.
+const HELD_MAX: usize = 16 * 1024;
+
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 type Answer = Step<Arc<[IpAddr]>>;
 type Call = watch::Receiver<Option<Answer>>;
 type Calls = Arc<Mutex<BTreeMap<String, Call>>>;
+type Held = Arc<Mutex<BTreeMap<String, (Arc<[IpAddr]>, Instant)>>>;
+
+/// The addresses of a name.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// At least one.
+    pub(super) addresses: Arc<[IpAddr]>,
+    /// Why they are of an earlier answer, if they are.
+    pub(super) doubt: Option<Finding>,
+}
 
 /// Resolves names, with a bound on the calls in flight.
 #[derive(Clone)]
@@ -30,6 +51,8 @@ pub(super) struct Resolver {
     lookup: Arc<Lookup>,
     slots: Arc<Semaphore>,
     calls: Calls,
+    hold: Duration,
+    held: Held,
 }
 
 impl fmt::Debug for Resolver {
@@ -43,15 +66,45 @@ impl fmt::Debug for Resolver {
 impl Resolver {
     /// The one that the rest of the system uses: hosts file, name service switch, DNS.
     pub(super) fn system() -> Self {
-        Self::new(Arc::new(system_lookup))
+        Self::new(Arc::new(system_lookup), HOLD)
     }
 
-    fn new(lookup: Arc<Lookup>) -> Self {
-        Self { lookup, slots: Arc::new(Semaphore::new(CALLS_MAX)), calls: Calls::default() }
+    pub(super) fn new(lookup: Arc<Lookup>, hold: Duration) -> Self {
+        let slots = Arc::new(Semaphore::new(CALLS_MAX));
+        Self { lookup, slots, calls: Calls::default(), hold, held: Held::default() }
+    }
+
+    /// The addresses of `host`, or those it had just now; the resolver has `patience` to answer
+    /// when there are such, and else as long as the system gives it.
+    pub(super) async fn find(&self, host: &str, patience: Duration) -> Step<Found> {
+        let Some(held) = self.held(host) else {
+            return Ok(Found { addresses: self.resolve(host).await?, doubt: None });
+        };
+        let asked = timeout(patience, self.resolve(host)).await;
+        match asked.unwrap_or_else(|_silent| Err(Finding::local("no answer from the resolver"))) {
+            Ok(addresses) => Ok(Found { addresses, doubt: None }),
+            Err(doubt) => Ok(Found { addresses: held, doubt: Some(doubt) }),
+        }
+    }
+
+    fn held(&self, host: &str) -> Option<Arc<[IpAddr]>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (addresses, since) = held.get(host)?;
+        (since.elapsed() < self.hold).then(|| Arc::clone(addresses))
+    }
+
+    fn keep(&self, host: &str, addresses: &Arc<[IpAddr]>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= HELD_MAX {
+            held.retain(|_, (_, since)| since.elapsed() < self.hold);
+        }
+        if held.len() < HELD_MAX || held.contains_key(host) {
+            held.insert(host.to_owned(), (Arc::clone(addresses), Instant::now()));
+        }
     }
 
     /// The addresses of `host`, IPv4 first; waits as long as the system does.
-    pub(super) async fn resolve(&self, host: &str) -> Answer {
+    async fn resolve(&self, host: &str) -> Answer {
         let mut call = self.join_or_start(host);
         let answer = call.wait_for(Option::is_some).await;
         answer.ok().and_then(|answer| answer.clone()).unwrap_or_else(|| Err(failed()))
@@ -72,8 +125,8 @@ impl Resolver {
     }
 
     async fn call(self, host: String, answer: watch::Sender<Option<Answer>>) {
-        let slot = self.slots.acquire_owned().await.ok();
-        let (lookup, name) = (self.lookup, host.clone());
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let (lookup, name) = (Arc::clone(&self.lookup), host.clone());
         let found = tokio::task::spawn_blocking(move || {
             let found = lookup(&name);
             // Until here the call holds its slot, also when nobody waits for it any more.
@@ -81,6 +134,9 @@ impl Resolver {
             found
         });
         let found = found.await.map_or_else(|_panicked| Err(failed()), sort);
+        if let Ok(addresses) = &found {
+            self.keep(&host, addresses);
+        }
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
         answer.send_replace(Some(found));
     }
@@ -92,6 +148,9 @@ fn system_lookup(host: &str) -> io::Result<Vec<IpAddr>> {
 
 fn sort(found: io::Result<Vec<IpAddr>>) -> Answer {
     let mut addresses = found.map_err(|error| explain(&error))?;
+    if addresses.is_empty() {
+        return Err(Finding::new(Outcome::Dns, "name has no address"));
+    }
     addresses.sort_by_key(IpAddr::is_ipv6);
     Ok(addresses.into())
 }
@@ -123,7 +182,6 @@ fn failed() -> Finding {
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -151,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn ipv4_comes_first() {
-        let resolver = Resolver::new(Arc::new(|_| Ok(vec![V6, V4])));
+        let resolver = Resolver::new(Arc::new(|_| Ok(vec![V6, V4])), HOLD);
         assert_eq!(*resolver.resolve("example.com").await.unwrap(), [V4, V6]);
     }
 
@@ -161,16 +219,19 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Mutex::new(held);
         let counter = Arc::clone(&calls);
-        let resolver = Resolver::new(Arc::new(move |_| {
-            counter.fetch_add(1, Ordering::SeqCst);
-            // Ends for all of them when the test drops its side.
-            held.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-            Ok(vec![V4])
-        }));
+        let resolver = Resolver::new(
+            Arc::new(move |_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                // Ends for all of them when the test drops its side.
+                held.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+                Ok(vec![V4])
+            }),
+            HOLD,
+        );
         let patience = Duration::from_millis(1);
         for round in 0..200 {
             let name = format!("host-{}.example.com", round % 100);
-            let asked = tokio::time::timeout(patience, resolver.resolve(&name)).await;
+            let asked = timeout(patience, resolver.resolve(&name)).await;
             assert!(asked.is_err(), "the resolver hangs");
         }
         assert_eq!(resolver.slots.available_permits(), 0);
@@ -189,11 +250,14 @@ mod tests {
         let counter = Arc::clone(&calls);
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Mutex::new(held);
-        let resolver = Resolver::new(Arc::new(move |_| {
-            counter.fetch_add(1, Ordering::SeqCst);
-            held.lock().unwrap().recv().ok();
-            Ok(vec![V4])
-        }));
+        let resolver = Resolver::new(
+            Arc::new(move |_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                held.lock().unwrap().recv().ok();
+                Ok(vec![V4])
+            }),
+            HOLD,
+        );
         let ask = |resolver: Resolver| async move { resolver.resolve("example.com").await };
         let first = tokio::spawn(ask(resolver.clone()));
         let second = tokio::spawn(ask(resolver.clone()));
@@ -211,8 +275,84 @@ mod tests {
 
     #[tokio::test]
     async fn a_lookup_that_panics_is_our_own_fault() {
-        let resolver = Resolver::new(Arc::new(|_| panic!("a bug")));
+        let resolver = Resolver::new(Arc::new(|_| panic!("a bug")), HOLD);
         let asked = resolver.resolve("example.com").await;
         assert_eq!(asked.unwrap_err().outcome, Outcome::Local);
+    }
+
+    type Said = Arc<Mutex<io::Result<Vec<IpAddr>>>>;
+
+    /// A resolver that answers as told.
+    fn told(hold: Duration) -> (Resolver, Said) {
+        let answer: Said = Arc::new(Mutex::new(Ok(vec![V4])));
+        let said = Arc::clone(&answer);
+        let lookup = move |_: &str| match &*said.lock().unwrap() {
+            Ok(addresses) => Ok(addresses.clone()),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        (Resolver::new(Arc::new(lookup), hold), answer)
+    }
+
+    async fn found(resolver: &Resolver) -> Step<(Vec<IpAddr>, Option<Outcome>)> {
+        let found = resolver.find("example.com", HOLD).await?;
+        Ok((found.addresses.to_vec(), found.doubt.map(|doubt| doubt.outcome)))
+    }
+
+    #[tokio::test]
+    async fn a_good_answer_is_held_while_the_resolver_fails_or_denies_the_name() {
+        let (resolver, answer) = told(HOLD);
+        assert_eq!(found(&resolver).await, Ok((vec![V4], None)));
+        *answer.lock().unwrap() = Err(io::Error::other("Temporary failure in name resolution"));
+        assert_eq!(found(&resolver).await, Ok((vec![V4], Some(Outcome::Local))));
+        *answer.lock().unwrap() = Err(io::Error::other("Name or service not known"));
+        assert_eq!(found(&resolver).await, Ok((vec![V4], Some(Outcome::Dns))));
+        *answer.lock().unwrap() = Ok(Vec::new());
+        assert_eq!(found(&resolver).await, Ok((vec![V4], Some(Outcome::Dns))));
+        *answer.lock().unwrap() = Ok(vec![V6]);
+        assert_eq!(found(&resolver).await, Ok((vec![V6], None)), "asked anew each time");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_not_held_for_ever() {
+        let (resolver, answer) = told(Duration::ZERO);
+        assert_eq!(found(&resolver).await, Ok((vec![V4], None)));
+        *answer.lock().unwrap() = Err(io::Error::other("Temporary failure in name resolution"));
+        assert_eq!(found(&resolver).await.unwrap_err().outcome, Outcome::Local);
+        *answer.lock().unwrap() = Err(io::Error::other("Name or service not known"));
+        assert_eq!(found(&resolver).await.unwrap_err().outcome, Outcome::Dns);
+    }
+
+    #[tokio::test]
+    async fn a_silent_resolver_is_waited_for_no_longer_than_there_is_patience() {
+        let asked = AtomicUsize::new(0);
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let lookup = move |_: &str| {
+            if asked.fetch_add(1, Ordering::SeqCst) > 0 {
+                held.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
+            Ok(vec![V4])
+        };
+        let resolver = Resolver::new(Arc::new(lookup), HOLD);
+        assert_eq!(found(&resolver).await, Ok((vec![V4], None)));
+        let patience = Duration::from_millis(1);
+        let found = resolver.find("example.com", patience).await.unwrap();
+        assert_eq!(*found.addresses, [V4]);
+        assert_eq!(found.doubt.unwrap().detail, "no answer from the resolver");
+        let unknown = timeout(patience, resolver.find("other.example.com", patience)).await;
+        assert!(unknown.is_err(), "who was never found is waited for");
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_bounded() {
+        let (resolver, _answer) = told(HOLD);
+        let addresses: Arc<[IpAddr]> = [V4].into();
+        for name in 0..=HELD_MAX {
+            resolver.keep(&format!("host-{name}"), &addresses);
+        }
+        assert_eq!(resolver.held.lock().unwrap().len(), HELD_MAX);
+        assert!(resolver.held("host-0").is_some());
+        assert!(resolver.held(&format!("host-{HELD_MAX}")).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps what is known of a running attempt, so that a deadline loses nothing of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use tokio::time::Instant;
 use crate::core::outcome::{Observation, Outcome};
 use crate::probe::finding::{Finding, Step};
 use crate::probe::report::{Phases, Quota, Report};
+
+/// Longest wait for something that can be done without.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// What an attempt is busy with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,8 +29,26 @@ pub(super) enum Stage {
     Command,
 }
 
+/// When an attempt ends at the latest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) started: Instant,
+    pub(super) timeout: Duration,
+    pub(super) ends: Instant,
+}
+
+impl Limit {
+    /// So long from now.
+    pub(super) fn of(timeout: Duration) -> Self {
+        // A timeout beyond the clock's range is as good as a year.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let started = Instant::now();
+        Self { started, timeout, ends: started + timeout.min(YEAR) }
+    }
+}
+
 /// One running attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trace {
     started: Instant,
     ends: Option<Instant>,
@@ -35,6 +56,8 @@ pub(super) struct Trace {
     stage: Stage,
     since: Instant,
     phases: Phases,
+    /// The only address of this name that the attempt may use.
+    pub(super) pinned: Option<(String, IpAddr)>,
     pub(super) address: Option<SocketAddr>,
     pub(super) certificate_left: Option<Duration>,
     pub(super) status: Option<u16>,
@@ -51,6 +74,7 @@ impl Trace {
             stage: Stage::Between,
             since: now,
             phases: Phases::default(),
+            pinned: None,
             address: None,
             certificate_left: None,
             status: None,
@@ -62,13 +86,21 @@ impl Trace {
         self.started.elapsed()
     }
 
-    /// Sets when the attempt ends at the latest.
-    pub(super) fn deadline(&mut self, timeout: Duration) -> Instant {
-        // A timeout beyond the clock's range is as good as a year.
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        let ends = self.started + timeout.min(YEAR);
-        self.ends = Some(ends);
-        ends
+    /// From here on the attempt knows when it ends.
+    pub(super) const fn limit(&mut self, limit: Limit) {
+        self.ends = Some(limit.ends);
+    }
+
+    /// The same attempt so far, to be gone on with at this address of the name.
+    pub(super) fn at(&self, host: &str, ip: IpAddr) -> Self {
+        Self { pinned: Some((host.to_owned(), ip)), ..self.clone() }
+    }
+
+    /// How long something may be waited for that can be done without: there must be time left for
+    /// the rest of the attempt.
+    pub(super) fn patience(&self) -> Duration {
+        let left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        left.map_or(PATIENCE_MAX, |left| PATIENCE_MAX.min(left / 4))
     }
 
     /// When the attempt ends at the latest.

@@ -1,6 +1,7 @@
 //! Probes against servers that serve, that fail, and that mean harm.
 
 mod bolt;
+mod dns;
 mod exec;
 mod grpc;
 mod h2;
@@ -10,9 +11,11 @@ mod http;
 mod mcp;
 mod nginx;
 mod peer;
+mod postgres;
 mod redis;
 mod reuse;
 mod secrets;
+mod several;
 mod system;
 mod tcp;
 mod tls;

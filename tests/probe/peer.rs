@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use mcp_failover::policy::model::Target;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENT;
 use crate::common;
@@ -20,6 +21,23 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(quiet.spawn().expect("the server starts"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it is not waited for yet");
+    }
+
+    /// Ends it by a signal, or at once when it does not heed that.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        for _ in 0..1000 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5)); // poll
+        }
+        self.kill();
     }
 
     /// Ends it at once, and waits until it has ended.

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
-use mcp_failover::policy::model::{Check, TcpCheck};
+use mcp_failover::policy::model::{Addresses, Check, Probe, TcpCheck};
+use mcp_failover::probe::Prober;
 
 use super::{PATIENT, assert_end, attempt, get, http, outcome, target};
 use crate::common;
@@ -118,25 +119,92 @@ async fn what_name_servers_say_becomes_an_outcome() {
     assert_end(&report, Outcome::Local, "no answer from the resolver within 300ms");
 }
 
+#[tokio::test]
+async fn an_outage_of_the_resolver_does_not_blind_us() {
+    if !is_inside() {
+        let name = "an_outage_of_the_resolver_does_not_blind_us";
+        return again_without_network(name, OWN_RESOLVER);
+    }
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).expect("the port is free here");
+    std::thread::spawn(move || serve_names(&server));
+    let upstream = Upstream::start(Behaviour::Healthy);
+    let mut target = target(upstream.port());
+    // Found once and never again.
+    "once.example.com".clone_into(&mut target.host);
+    let prober = Prober::new().expect("TLS works");
+    let check = Check::Tcp(TcpCheck { target, send: None, expect: None });
+    let probe = Probe::new(PATIENT, check);
+    for _ in 0..3 {
+        let report = Box::pin(prober.run(&probe, PATIENT)).await;
+        assert_end(&report, Outcome::Ok, "");
+    }
+    upstream.set(Behaviour::Refuse);
+    let report = Box::pin(prober.run(&probe, PATIENT)).await;
+    assert_end(&report, Outcome::Refused, "connection refused");
+    let report = attempt(probe.check, PATIENT).await;
+    assert_end(&report, Outcome::Local, "resolver failed");
+}
+
+#[tokio::test]
+async fn every_address_of_a_name_is_tried_when_asked() {
+    if !is_inside() {
+        let name = "every_address_of_a_name_is_tried_when_asked";
+        return again_without_network(name, OWN_RESOLVER);
+    }
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).expect("the port is free here");
+    std::thread::spawn(move || serve_names(&server));
+    // On the first of the two addresses only.
+    let upstream = Upstream::start(Behaviour::Healthy);
+    let mut check = http(&upstream);
+    "many.example.com".clone_into(&mut check.target.host);
+    let prober = Prober::new().expect("TLS works");
+    let run = async |check: &Check, min_permille| {
+        let mut probe = Probe::new(PATIENT, check.clone());
+        probe.addresses = Addresses::All { min_permille };
+        Box::pin(prober.run(&probe, PATIENT)).await
+    };
+    let check = Check::Http(Box::new(check));
+    let half = "1 of 2 passed; 127.0.0.2: connection refused";
+    let report = run(&check, 500).await;
+    assert_end(&report, Outcome::Ok, half);
+    assert_eq!(report.address, Some((Ipv4Addr::LOCALHOST, upstream.port()).into()));
+    assert_eq!(report.status, Some(200));
+    assert_end(&run(&check, 501).await, Outcome::Refused, half);
+    assert_end(&run(&check, 1000).await, Outcome::Refused, half);
+    upstream.set(Behaviour::Status(401));
+    let both = "0 of 2 passed; 127.0.0.2: connection refused; 127.0.0.1: HTTP 401";
+    assert_end(&run(&check, 500).await, Outcome::Auth, both);
+    assert_end(&run(&check, 1000).await, Outcome::Refused, both);
+    let report = run(&named("absent.example.com"), 1000).await;
+    assert_end(&report, Outcome::Dns, "name does not resolve");
+    let report = run(&named("127.0.0.2"), 1000).await;
+    assert_end(&report, Outcome::Refused, "connection refused");
+}
+
 /// A name server that answers by the first letter of the name.
 fn serve_names(server: &UdpSocket) {
     let mut packet = [0; 512];
+    let mut found = false;
     while let Ok((length, peer)) = server.recv_from(&mut packet) {
         let query = &packet[..length];
         let question_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
         let wants_ipv4 = query[question_end - 3] == 1;
-        let (code, address) = match query[13] {
-            b'a' => (3, None),
-            b'f' => (2, None),
-            b'p' if wants_ipv4 => (0, Some([127, 0, 0, 1])),
+        let (code, addresses): (u8, &[[u8; 4]]) = match query[13] {
+            b'a' => (3, &[]),
+            b'f' => (2, &[]),
+            b'o' if found => (2, &[]),
+            b'o' | b'p' if wants_ipv4 => (0, &[[127, 0, 0, 1]]),
+            b'm' if wants_ipv4 => (0, &[[127, 0, 0, 1], [127, 0, 0, 2]]),
             b's' => continue,
-            _ => (0, None),
+            _ => (0, &[]),
         };
-        let answers = u8::from(address.is_some());
+        // The address of the other family is asked for last.
+        found |= query[13] == b'o' && !wants_ipv4;
+        let answers = u8::try_from(addresses.len()).unwrap();
         let mut answer = query[..2].to_vec();
         answer.extend([0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0]);
         answer.extend(&query[12..question_end]);
-        if let Some(address) = address {
+        for address in addresses {
             answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
             answer.extend(address);
         }

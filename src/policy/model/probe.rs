@@ -114,6 +114,25 @@ impl Check {
         }
     }
 
+    /// Where the check connects to, if it is one place on the network.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        let of_http = |http: &HttpCheck| http.socket.is_none();
+        match self {
+            Self::Http(http) => of_http(http).then_some(&http.target),
+            Self::Tcp(tcp) => Some(&tcp.target),
+            Self::Tls(tls) => Some(&tls.target),
+            Self::Mcp(mcp) => of_http(&mcp.http).then_some(&mcp.http.target),
+            Self::Bolt(bolt) => Some(&bolt.target),
+            Self::Neo4j(neo4j) => of_http(&neo4j.http).then_some(&neo4j.http.target),
+            Self::Redis(redis) => Some(&redis.target),
+            Self::Postgres(postgres) => Some(&postgres.target),
+            Self::Grpc(grpc) => Some(&grpc.target),
+            Self::Dns(dns) => Some(&dns.target),
+            Self::Exec(_) | Self::McpStdio(_) | Self::Several(_) => None,
+        }
+    }
+
     /// How TLS is verified, where the check uses it; of several checks, the first that does.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsOptions> {

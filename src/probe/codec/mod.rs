@@ -5,5 +5,8 @@
 //! only a peer claims.
 
 pub mod chunk;
+pub mod dns;
 pub mod packstream;
+pub mod postgres;
 pub mod resp;
+pub mod scram;

@@ -43,7 +43,8 @@ pub(super) async fn run(
     check: &GrpcCheck,
     trace: &mut Trace,
 ) -> Step {
-    if check.watch {
+    // One watch cannot be of several addresses.
+    if check.watch && trace.pinned.is_none() {
         watches.attempt(dialler, check, trace).await?;
     } else {
         let mut channel = open(dialler, check, trace).await?;
