@@ -6,17 +6,20 @@
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::policy::model::{
-    Check, ExecCheck, HttpCheck, Probe, Target, TcpCheck, TlsCheck, TlsOptions,
+    Check, ExecCheck, GrpcCheck, HttpCheck, HttpVersion, Probe, Target, TcpCheck, TlsCheck,
+    TlsOptions,
 };
 use mcp_failover::policy::secret::Secret;
 use mcp_failover::probe::Prober;
@@ -24,7 +27,7 @@ use rustix::time::{ClockId, clock_gettime};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 type Failure = Box<dyn std::error::Error>;
@@ -42,6 +45,12 @@ fn main() -> Result<(), Failure> {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let plain = serve(None)?;
     let secure = serve(Some(acceptor(&key)?))?;
+    let modern = serve_http2()?;
+    let files = tempfile::tempdir()?;
+    let socket = files.path().join("http.sock");
+    serve_local(&socket)?;
+    let local = HttpCheck { socket: Some(socket), ..http(plain, None) };
+    let two = HttpCheck { version: HttpVersion::Http2, ..http(modern, None) };
     let tls = TlsOptions {
         server_name: Some("localhost".to_owned()),
         ca_pem: Some(key.cert.pem()),
@@ -53,8 +62,15 @@ fn main() -> Result<(), Failure> {
     let checks = [
         ("http", Check::Http(Box::new(http(plain, None)))),
         ("http, json looked at", Check::Http(Box::new(expecting_json(http(plain, None))))),
+        ("http, kept", kept(http(plain, None))),
+        ("http, local socket", Check::Http(Box::new(local))),
+        ("http/2", Check::Http(Box::new(two.clone()))),
+        ("http/2, kept", kept(two)),
+        ("grpc", Check::Grpc(Box::new(grpc(modern, false)))),
+        ("grpc, watched", Check::Grpc(Box::new(grpc(modern, true)))),
         ("tcp", Check::Tcp(TcpCheck { target: target(plain), send: None, expect: None })),
         ("https", Check::Http(Box::new(http(secure, Some(tls.clone()))))),
+        ("https, kept", kept(http(secure, Some(tls.clone())))),
         ("tls", Check::Tls(TlsCheck { target: target(secure), tls })),
         ("exec /bin/true", Check::Exec(ExecCheck { argv: vec!["true".into()], env: [].into() })),
     ];
@@ -124,6 +140,21 @@ fn http(address: SocketAddr, tls: Option<TlsOptions>) -> HttpCheck {
     }
 }
 
+fn kept(check: HttpCheck) -> Check {
+    Check::Http(Box::new(HttpCheck { reuse: true, ..check }))
+}
+
+fn grpc(address: SocketAddr, watch: bool) -> GrpcCheck {
+    GrpcCheck {
+        target: target(address),
+        tls: None,
+        service: String::new(),
+        metadata: Vec::new(),
+        watch,
+        slow: None,
+    }
+}
+
 fn expecting_json(mut check: HttpCheck) -> HttpCheck {
     check.expect.json = [("/status".to_owned(), Some("ok".into()))].into();
     check
@@ -160,6 +191,69 @@ fn serve(tls: Option<TlsAcceptor>) -> Result<SocketAddr, Failure> {
         })
     });
     Ok(told.recv()?)
+}
+
+/// Starts a server on a local socket.
+fn serve_local(path: &Path) -> Result<(), Failure> {
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let listener = UnixListener::from_std(listener)?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                tokio::spawn(answer(stream));
+            }
+        })
+    });
+    Ok(())
+}
+
+/// Starts a server of HTTP/2, which is healthy by gRPC too.
+fn serve_http2() -> Result<SocketAddr, Failure> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            tell.send(listener.local_addr()?).ok();
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                tokio::spawn(answer_http2(stream));
+            }
+        })
+    });
+    Ok(told.recv()?)
+}
+
+async fn answer_http2(stream: TcpStream) -> Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(stream).await?;
+    let mut watched = Vec::new();
+    while let Some(request) = connection.accept().await {
+        let (request, mut respond) = request?;
+        let path = request.uri().path().to_owned();
+        let health = path.starts_with("/grpc");
+        let mut head = Response::new(());
+        if health {
+            head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        }
+        let mut body = respond.send_response(head, false)?;
+        if !health {
+            body.send_data(Bytes::from_static(b"{\"status\":\"ok\"}"), true)?;
+            continue;
+        }
+        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]), false)?;
+        if path.ends_with("Watch") {
+            watched.push(body);
+        } else {
+            let status = ("grpc-status".parse().ok(), HeaderValue::from_static("0"));
+            let end = status.0.map(|name| (name, status.1));
+            body.send_trailers(end.into_iter().collect())?;
+        }
+    }
+    Ok(())
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {

@@ -89,6 +89,15 @@ pub(crate) fn arrow(from: Option<&EndpointName>, to: Option<&EndpointName>) -> S
     }
 }
 
+/// What is left of a quota, if that is known: `850 of 1000 left`.
+pub(crate) fn left_of(remaining: Option<u64>, limit: Option<u64>) -> Option<String> {
+    let remaining = remaining?;
+    Some(match limit {
+        Some(limit) => format!("{remaining} of {limit} left"),
+        None => format!("{remaining} left"),
+    })
+}
+
 /// A label in words: `trial_failed` becomes `trial failed`.
 pub(crate) fn words(label: &str) -> String {
     label.replace('_', " ")

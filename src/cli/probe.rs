@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cli::connect::block_on;
-use crate::cli::events::words;
+use crate::cli::events::{left_of, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::locate::PolicyArgs;
@@ -172,30 +172,34 @@ fn tone(outcome: Outcome) -> Tone {
     }
 }
 
+/// A phase in the table, and how long it took.
+type Column = (&'static str, fn(&Phases) -> Option<Duration>);
+
+const COLUMNS: [Column; 4] = [
+    ("RESOLVE", |phases| phases.resolve),
+    ("CONNECT", |phases| phases.connect),
+    ("TLS", |phases| phases.tls),
+    ("FIRST BYTE", |phases| phases.first_byte),
+];
+
 fn table(reports: &Reports) -> Table {
-    let header = [
-        "ENDPOINT",
-        "TIER",
-        "OUTCOME",
-        "TOTAL",
-        "RESOLVE",
-        "CONNECT",
-        "TLS",
-        "FIRST BYTE",
-        "DETAIL",
-    ];
+    // A phase that nothing went through is only in the way.
+    let used = |(_, took): &Column| reports.values().any(|report| took(&report.phases).is_some());
+    let columns: Vec<Column> = COLUMNS.into_iter().filter(used).collect();
+    let mut header = vec!["ENDPOINT", "TIER", "OUTCOME", "TOTAL"];
+    header.extend(columns.iter().map(|(title, _)| *title));
+    header.push("DETAIL");
     let mut table = Table::new(&header);
     for (place, report) in reports {
-        let Phases { resolve, connect, tls, first_byte, total } = report.phases;
         let outcome = report.observation.outcome;
         let deep = if place.kind == ProbeKind::Deep { " (deep)" } else { "" };
         let mut row = vec![
             Cell::new(Tone::Strong, format!("{}/{}{deep}", place.service, place.endpoint)),
             place.tier.to_string().into(),
             Cell::new(tone(outcome), words(outcome.label())),
-            time::latency(total).into(),
+            time::latency(report.phases.total).into(),
         ];
-        row.extend([resolve, connect, tls, first_byte].map(phase));
+        row.extend(columns.iter().map(|(_, took)| phase(took(&report.phases))));
         row.push(detail(report).into());
         table.row(row);
     }
@@ -212,6 +216,7 @@ fn detail(report: &Report) -> String {
     if let Some(left) = report.certificate_expires_in {
         parts.push(format!("certificate ends in {}", time::span(left)));
     }
+    parts.extend(report.quota.and_then(|quota| left_of(quota.remaining, quota.limit)));
     parts.join(", ")
 }
 
@@ -232,16 +237,18 @@ fn document(policy: &Policy, reports: &Reports) -> Value {
             }
         }
     }
-    json!({ "schema": SCHEMA, "services": services })
+    json!({ "schema": SCHEMA, "at": time::now().to_string(), "services": services })
 }
 
 fn attempt(report: &Report) -> Value {
     let seconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64());
     let Phases { resolve, connect, tls, first_byte, total } = report.phases;
+    let passed = passes(report.observation.outcome);
     json!({
         "outcome": report.observation.outcome.label(),
-        "passed": passes(report.observation.outcome),
+        "passed": passed,
         "detail": report.observation.detail,
+        "error": report.observation.detail.as_ref().filter(|_| !passed),
         "status": report.status,
         "address": report.address.map(|address| address.to_string()),
         "certificate_seconds": seconds(report.certificate_expires_in),

@@ -9,7 +9,7 @@ use crate::admin::document::{
     EndpointDocument, OutputDocument, PolicyInfo, ServiceDocument, StatusDocument,
 };
 use crate::cli::connect::{ControlArgs, Link, block_on};
-use crate::cli::events::{breaker_tone, health_tone, words};
+use crate::cli::events::{breaker_tone, health_tone, left_of, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::table::{Cell, Table};
@@ -17,6 +17,8 @@ use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
 use crate::core::status::{AdminState, ServiceState};
 
+/// A certificate is spoken of when it ends sooner than this.
+const CERTIFICATE_SOON: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 /// Time between two looks of `--watch`.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -213,6 +215,14 @@ fn endpoint_note(endpoint: &EndpointDocument, active: bool, now: Timestamp) -> S
     }
     if let Some(detail) = &endpoint.last_detail {
         notes.push(detail.to_string());
+    }
+    let quota = endpoint.quota.as_ref();
+    notes.extend(quota.and_then(|quota| left_of(quota.remaining, quota.limit)));
+    let certificate = endpoint.certificate_expires_in_seconds;
+    if let Some(left) = certificate.and_then(|left| Duration::try_from_secs_f64(left).ok())
+        && left < CERTIFICATE_SOON
+    {
+        notes.push(format!("certificate ends in {}", time::span(left)));
     }
     if endpoint.suppressed {
         notes.push("flapping".to_owned());

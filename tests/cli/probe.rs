@@ -59,6 +59,31 @@ fn json_has_every_phase_of_every_endpoint() {
 }
 
 #[test]
+fn json_says_when_what_went_wrong_and_what_is_left_of_a_quota() {
+    let headers = [("X-RateLimit-Limit", "100"), ("X-RateLimit-Remaining", "7")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let good = Upstream::start(Behaviour::Answer(200, headers, String::new()));
+    let bad = Upstream::start(Behaviour::Status(503));
+    let place = Place::new();
+    let text = policy(&good.address().to_string(), &bad.address().to_string());
+    place.file("failover.toml", &text);
+    let document = place.run(&["probe", "--json"]).code(0).json();
+    assert!(document["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{document}");
+    let endpoints = &document["services"]["search"]["endpoints"];
+    let primary = &endpoints["primary"]["probe"];
+    assert_eq!(primary["quota"]["limit"], 100);
+    assert_eq!(primary["quota"]["remaining"], 7);
+    assert!(primary["error"].is_null());
+    let secondary = &endpoints["secondary"]["probe"];
+    assert_eq!(secondary["error"], "HTTP 503");
+    assert!(secondary["quota"].is_null());
+    let table = place.run(&["probe"]).code(0).out;
+    assert!(table.contains("7 of 100 left"), "{table}");
+    assert!(!table.contains("RESOLVE") && !table.contains("TLS"), "nothing went through: {table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+}
+
+#[test]
 fn only_the_services_asked_for_are_probed() {
     let upstream = Upstream::start(Behaviour::Healthy);
     let address = upstream.address().to_string();
