@@ -25,6 +25,8 @@ mod policy;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod simulation;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ pub(crate) struct Outputs {
 #[derive(Debug)]
 struct Running {
     spec: Output,
+    specs: watch::Sender<Output>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -38,6 +40,7 @@ impl Outputs {
             let old = before.remove(spec.name());
             let running = match old {
                 Some(running) if running.spec == *spec => running,
+                Some(running) if running.follows(spec) => running.with(spec),
                 old => self.start(spec, old),
             };
             self.running.insert(spec.name().to_owned(), running);
@@ -66,14 +69,31 @@ impl Outputs {
     fn start(&self, spec: &Output, old: Option<Running>) -> Running {
         let stop = CancellationToken::new();
         let board = self.board.clone();
-        let (own_spec, own_stop) = (spec.clone(), stop.clone());
+        let (specs, following) = watch::channel(spec.clone());
+        let own_stop = stop.clone();
         let task = tokio::spawn(async move {
             if let Some(old) = old {
                 old.stop.cancel();
                 old.task.await.ok();
             }
-            crate::output::run(own_spec, board, own_stop).await;
+            crate::output::follow(following, board, own_stop).await;
         });
-        Running { spec: spec.clone(), stop, task }
+        Running { spec: spec.clone(), specs, stop, task }
+    }
+}
+
+impl Running {
+    /// Whether it can go on with another part of the policy: an address that never changes must
+    /// not be let go, nor must those be cut off who use it.
+    fn follows(&self, spec: &Output) -> bool {
+        match (&self.spec, spec) {
+            (Output::Proxy(old), Output::Proxy(new)) => old.becomes(new),
+            _ => false,
+        }
+    }
+
+    fn with(self, spec: &Output) -> Self {
+        self.specs.send_replace(spec.clone());
+        Self { spec: spec.clone(), ..self }
     }
 }

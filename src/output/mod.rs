@@ -20,6 +20,7 @@ mod env_file;
 mod error;
 mod hook;
 mod place;
+pub mod proxy;
 mod publish;
 mod socket;
 mod worker;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::action::MoveKind;
@@ -120,12 +122,37 @@ pub enum ReportKind {
     Warning(Arc<str>),
 }
 
+/// Runs one output until cancelled, and follows its part of the policy where it can do so without
+/// a break.
+pub async fn follow(specs: watch::Receiver<Output>, board: Board, cancel: CancellationToken) {
+    let first = specs.borrow().clone();
+    let Output::Proxy(first) = first else { return run(first, board, cancel).await };
+    let (proxies, following) = watch::channel(*first);
+    let forward = async {
+        let mut specs = specs;
+        while specs.changed().await.is_ok() {
+            if let Output::Proxy(proxy) = &*specs.borrow_and_update() {
+                proxies.send_replace((**proxy).clone());
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = forward => {}
+        () = Box::pin(proxy::run(following, board, cancel)) => {}
+    }
+}
+
 /// Runs one output until cancelled.
 pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
     match output {
         Output::EnvFile(file) => worker::run(file, board.configs, board.reports, cancel).await,
         Output::Socket(socket) => socket::run(socket, board, cancel).await,
-        other @ (Output::Template(_) | Output::Proxy(_)) => {
+        Output::Proxy(proxy) => {
+            let (_kept, specs) = watch::channel(*proxy);
+            Box::pin(proxy::run(specs, board, cancel)).await;
+        }
+        other @ Output::Template(_) => {
             let error = Arc::from("serve this output: this build does not have it");
             let kind = ReportKind::Failed { error };
             let report = OutputReport {

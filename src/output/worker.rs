@@ -72,6 +72,10 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
+    pub(super) fn new(output: &str, reports: mpsc::Sender<OutputReport>) -> Self {
+        Self { output: Arc::from(output), reports }
+    }
+
     pub(super) async fn say(&self, revision: Revision, kind: ReportKind) {
         let report = OutputReport { output: Arc::clone(&self.output), revision, kind };
         if self.reports.send(report).await.is_err() {

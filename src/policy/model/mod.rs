@@ -117,7 +117,7 @@ pub struct Service {
 }
 
 /// Where the calls to an endpoint go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
     /// The scheme of its address, in lower case.
     pub scheme: &'static str,

@@ -175,6 +175,21 @@ pub struct Proxy {
     pub retry: ProxyRetry,
 }
 
+impl Proxy {
+    /// Whether it can go on as `other` without a break: what it speaks, and whom it is for others,
+    /// must stay.
+    #[must_use]
+    pub fn becomes(&self, other: &Self) -> bool {
+        match (&self.mode, &other.mode) {
+            (ProxyMode::Http, ProxyMode::Http) | (ProxyMode::Tcp, ProxyMode::Tcp) => true,
+            (ProxyMode::Connect(old), ProxyMode::Connect(new)) => {
+                (&old.ca_file, &old.ca_key_file) == (&new.ca_file, &new.ca_key_file)
+            }
+            (ProxyMode::Http | ProxyMode::Tcp | ProxyMode::Connect(_), _) => false,
+        }
+    }
+}
+
 /// What a proxy speaks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ProxyMode {

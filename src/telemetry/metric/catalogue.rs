@@ -187,6 +187,20 @@ catalogue! {
         "Times somebody else's edit of an output was found and undone.";
     HOOKS: Counter Count "mcp_failover_hook_runs_total" ["output" "result"]
         "Runs of `on_change` hooks: ok, failed, timeout, superseded.";
+    PROXY_REQUESTS: Counter Count "mcp_failover_proxy_requests_total" ["output" "service" "endpoint" "outcome"]
+        "Requests (http), or connections (tcp), that a proxy sent to an endpoint and that ended, by outcome.";
+    PROXY_OPEN: Gauge Count "mcp_failover_proxy_open" ["output" "service" "endpoint"]
+        "Requests, or connections, of a proxy that are open to an endpoint.";
+    PROXY_BYTES: Counter Bytes "mcp_failover_proxy_bytes_total" ["output" "service" "endpoint" "direction"]
+        "Bytes that a proxy passed on: sent to the endpoint, received from it.";
+    PROXY_CUT: Counter Count "mcp_failover_proxy_cut_total" ["output" "service" "endpoint" "cause"]
+        "Open requests, or connections, that a proxy cut: reset because their endpoint became unusable, drained because their time was up.";
+    PROXY_RETRIES: Counter Count "mcp_failover_proxy_retries_total" ["output" "result"]
+        "Requests that a proxy sent once more to another endpoint, or did not because the budget was spent: retried, denied.";
+    PROXY_REFUSED: Counter Count "mcp_failover_proxy_refused_total" ["output" "reason"]
+        "Callers that a proxy turned away itself: busy, invalid, unreached, forbidden.";
+    PROXY_FIRST_BYTE: Histogram Seconds "mcp_failover_proxy_first_byte_seconds" ["output" "service"] ATTEMPT
+        "From a request, or the first byte of a connection, to the first byte of the answer.";
     STORE_WRITES: Counter Count "mcp_failover_store_writes_total" ["result"]
         "Writes of state to disk: ok, failed.";
     STORE_WRITE_DURATION: Histogram Seconds "mcp_failover_store_write_duration_seconds" [] LOCAL

@@ -323,6 +323,69 @@ pub fn hook_ran(output: &str, result: HookResult) {
     add(&HOOKS, &[output, result], 1);
 }
 
+/// One endpoint as one proxy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyLabels<'a> {
+    /// The proxy.
+    pub output: &'a str,
+    /// The service behind it.
+    pub service: &'a ServiceName,
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+}
+
+impl<'a> ProxyLabels<'a> {
+    fn with(&self, last: &'a str) -> [&'a str; 4] {
+        [self.output, self.service.as_str(), self.endpoint.as_str(), last]
+    }
+}
+
+/// So many more calls through a proxy ended so.
+pub fn proxy_requests(place: &ProxyLabels<'_>, outcome: &'static str, count: u64) {
+    if count > 0 {
+        add(&PROXY_REQUESTS, &place.with(outcome), count);
+    }
+}
+
+/// So many calls of a proxy are open now.
+pub fn proxy_open(place: &ProxyLabels<'_>, count: u32) {
+    let labels = [place.output, place.service.as_str(), place.endpoint.as_str()];
+    set(&PROXY_OPEN, &labels, f64::from(count));
+}
+
+/// So many more bytes went through a proxy.
+pub fn proxy_bytes(place: &ProxyLabels<'_>, sent: u64, received: u64) {
+    for (direction, count) in [("sent", sent), ("received", received)] {
+        if count > 0 {
+            add(&PROXY_BYTES, &place.with(direction), count);
+        }
+    }
+}
+
+/// A proxy cut so many more calls.
+pub fn proxy_cut(place: &ProxyLabels<'_>, reset: u64, drained: u64) {
+    for (cause, count) in [("reset", reset), ("drained", drained)] {
+        if count > 0 {
+            add(&PROXY_CUT, &place.with(cause), count);
+        }
+    }
+}
+
+/// A proxy sent a request once more, or would have, had the budget not been spent.
+pub fn proxy_retry(output: &str, granted: bool) {
+    add(&PROXY_RETRIES, &[output, if granted { "retried" } else { "denied" }], 1);
+}
+
+/// A proxy turned a caller away: `busy`, `invalid`, `unreached`, `forbidden`.
+pub fn proxy_refused(output: &str, reason: &'static str) {
+    add(&PROXY_REFUSED, &[output, reason], 1);
+}
+
+/// An upstream began its answer this long after it was asked.
+pub fn proxy_first_byte(output: &str, service: &ServiceName, span: Duration) {
+    observe(&PROXY_FIRST_BYTE, &[output, service.as_str()], span);
+}
+
 /// State was written to disk, or not; `span` is how long that took.
 pub fn store_written(ok: bool, span: Duration) {
     add(&STORE_WRITES, &[result_label(ok)], 1);

@@ -1,0 +1,116 @@
+//! Bytes both ways: Bolt, Redis, `PostgreSQL`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::core::outcome::Outcome;
+use crate::output::proxy::desk::Desk;
+use crate::output::proxy::dial::Stream;
+use crate::output::proxy::lane::{Cut, Lane};
+use crate::output::proxy::splice::{Flow, splice};
+
+/// `PostgreSQL`'s requests for TLS and for GSSAPI encryption.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
+
+/// Connects a caller with an endpoint until one of them, or the engine, has enough.
+pub(super) async fn serve(desk: Arc<Desk>, mut client: TcpStream) {
+    client.set_nodelay(true).ok();
+    let Some((lane, cut, mut far)) = reach(&desk).await else {
+        // The caller is to notice at once, not after its own deadline.
+        client.set_zero_linger().ok();
+        return;
+    };
+    let entered = lane.enter();
+    let spec = desk.spec.load();
+    let policy = &spec.policy;
+    let flow = Flow::default();
+    let watch = Watch { lane: &lane, desk: &desk, flow: &flow };
+    let postgres = lane.upstream.scheme.starts_with("postgres") && lane.upstream.tls.is_some();
+    let passing = async {
+        if postgres {
+            decline_tls(&mut client).await?;
+        }
+        splice(&mut client, &mut far, &flow, Some(&lane.tally)).await
+    };
+    let reset = tokio::select! {
+        ended = passing => ended.is_err(),
+        () = cut.done() => true,
+        () = watch.judge(policy.first_byte_timeout) => false,
+        () = flow.silence(policy.idle_timeout) => false,
+    };
+    if reset {
+        client.set_zero_linger().ok();
+        far.socket().set_zero_linger().ok();
+    }
+    drop(entered);
+}
+
+/// A connection to the first endpoint that takes one.
+async fn reach(desk: &Desk) -> Option<(Arc<Lane>, Cut, Stream)> {
+    let within = desk.spec.load().policy.connect_timeout;
+    for lane in desk.order() {
+        // Taken before the attempt: a cut that comes meanwhile counts.
+        let cut = lane.cut();
+        let began = Instant::now();
+        let opened = tokio::select! {
+            opened = lane.open(within) => opened,
+            () = cut.done() => continue,
+        };
+        match opened {
+            Ok(stream) => return Some((lane, cut, stream)),
+            Err(unreached) => lane.ended(&desk.feedback, unreached.0, began.elapsed()),
+        }
+    }
+    None
+}
+
+/// A caller that asks for TLS goes on in plain text: the way on from here is secured.
+async fn decline_tls(client: &mut TcpStream) -> io::Result<()> {
+    let mut first = [0; 8];
+    while client.peek(&mut first).await? == first.len()
+        && matches!(first, SSL_REQUEST | GSS_REQUEST)
+    {
+        client.read_exact(&mut first).await?;
+        client.write_all(b"N").await?;
+    }
+    Ok(())
+}
+
+/// Judges an upstream by whether it answers.
+struct Watch<'a> {
+    lane: &'a Lane,
+    desk: &'a Desk,
+    flow: &'a Flow,
+}
+
+impl Watch<'_> {
+    /// Tells the engine once whether the upstream answers, then waits for ever.
+    async fn judge(&self, patience: Duration) -> ! {
+        let began = Instant::now();
+        tokio::select! {
+            biased;
+            () = self.flow.answered.happened() => self.answered(began),
+            () = self.flow.asked.happened() => {
+                let asked = Instant::now();
+                match timeout(patience, self.flow.answered.happened()).await {
+                    Ok(()) => self.answered(asked),
+                    Err(_) => self.lane.ended(&self.desk.feedback, Outcome::Timeout, patience),
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn answered(&self, since: Instant) {
+        let took = since.elapsed();
+        self.lane.answered(took);
+        self.desk.proven(&self.lane.labels.endpoint);
+        self.lane.ended(&self.desk.feedback, Outcome::Ok, took);
+    }
+}
