@@ -242,6 +242,7 @@ impl Driver {
         }
         if now >= self.rounds.kept_at + UPKEEP {
             self.drawn.tidy(now);
+            metric::upkeep();
             metric::probes_in_flight(self.effects.in_flight());
             self.rounds.kept_at = now;
         }

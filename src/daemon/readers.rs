@@ -59,8 +59,7 @@ impl Readers {
     /// Probes go on between one metric and the next: with thousands of endpoints it is a long page.
     pub(crate) async fn metrics(&self) -> Option<String> {
         let status = self.look(Look::Status).await?;
-        self.metrics.observe();
-        let mut text = String::new();
+        let mut text = self.metrics.begin();
         for metric in CATALOGUE {
             self.metrics.write(metric, &status, &mut text);
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The series that are counted as things happen, and their text form.
+//! The series whose labels the policy names, counted as things happen, and their text form.
 //!
 //! A series is one number, or one row of buckets, under a key of its label values: with thousands
 //! of endpoints, what a series costs is what the sidecar weighs. Nothing is buffered between
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::catalogue::{Kind, Metric};
-use super::float;
+use super::{float, recorder};
 
 /// Keeps label values apart in a key; no name and no word of ours holds it.
 const SEPARATOR: char = '\u{1f}';
@@ -77,6 +77,9 @@ impl Ledger {
 
 pub(super) fn add(metric: &'static Metric, values: &[&str], count: u64) {
     debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+    if recorder::keeps(metric) {
+        return recorder::add(metric, values, count);
+    }
     let new = || Value::Number(0.0);
     lock().with(metric, values, new, |value| {
         if let Value::Number(number) = value {
@@ -87,12 +90,19 @@ pub(super) fn add(metric: &'static Metric, values: &[&str], count: u64) {
 
 pub(super) fn set(metric: &'static Metric, values: &[&str], value: f64) {
     debug_assert_ne!(metric.kind, Kind::Histogram, "{}", metric.name);
+    // The library counts in whole numbers; a counter that is set counts seconds.
+    if recorder::keeps(metric) && metric.kind == Kind::Gauge {
+        return recorder::set(metric, values, value);
+    }
     let new = || Value::Number(value);
     lock().with(metric, values, new, |known| *known = Value::Number(value));
 }
 
 pub(super) fn observe(metric: &'static Metric, values: &[&str], span: Duration) {
     debug_assert_eq!(metric.kind, Kind::Histogram, "{}", metric.name);
+    if recorder::keeps(metric) {
+        return recorder::observe(metric, values, span);
+    }
     let seconds = span.as_secs_f64();
     let bucket = metric.buckets.partition_point(|bound| *bound < seconds);
     let new = || {

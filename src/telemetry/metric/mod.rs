@@ -9,10 +9,10 @@
 //! 2. No value here is secret: only names from the policy, words of the program, and numbers.
 //! 3. A removed endpoint is gone by the next scrape after [`keep`].
 //!
-//! What the engine shows of itself is drawn from its status when somebody scrapes; the rest is
-//! counted in a ledger of our own. A metrics library keeps every series behind a handle in a
-//! registry, with a histogram's samples until somebody tidies them up: about a kibibyte a series,
-//! and twenty series an endpoint.
+//! Series whose labels hold words of the program only are kept by the metrics library and its
+//! Prometheus exporter. It keeps a series for ever, at about a kibibyte each, so what the policy
+//! names, twenty series an endpoint, is not for it: what the engine shows of itself is drawn from
+//! its status when somebody scrapes, and the rest stands in a ledger that can forget.
 //!
 //! Attempts are timed per service and phase, not per endpoint: at a thousand endpoints six
 //! histograms each would be a hundred thousand series. The latest duration of each endpoint is the
@@ -21,6 +21,7 @@
 mod catalogue;
 mod ledger;
 mod process;
+mod recorder;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -46,21 +47,23 @@ impl MetricsHandle {
     /// All metrics in the text exposition format of Prometheus.
     #[must_use]
     pub fn render(&self, status: &Status) -> String {
-        self.observe();
-        let mut text = String::new();
+        let mut text = self.begin();
         for metric in CATALOGUE {
             self.write(metric, status, &mut text);
         }
         text
     }
 
-    /// Looks at the process itself; to be called before [`Self::write`].
-    pub fn observe(&self) {
+    /// The metrics of the program itself; [`Self::write`] adds the others.
+    #[must_use]
+    pub fn begin(&self) -> String {
         let Self { installed: () } = self;
         process::observe();
+        recorder::render()
     }
 
-    /// Adds one metric to `text`: a reader of many can let others go on in between.
+    /// Adds one metric to `text`, unless [`Self::begin`] has given it: a reader of many can let
+    /// others go on in between.
     pub fn write(&self, metric: &'static Metric, status: &Status, text: &mut String) {
         let Self { installed: () } = self;
         let mut page = Page::new(text);
@@ -73,6 +76,7 @@ impl MetricsHandle {
 /// Starts collecting. Every handle shows the same metrics: they are those of the process.
 #[must_use]
 pub fn install() -> MetricsHandle {
+    recorder::install();
     set(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     MetricsHandle { installed: () }
 }
@@ -156,6 +160,11 @@ impl Stall {
 /// Time was missing.
 pub fn stalled(stall: Stall) {
     add(&STALLS, &[stall.label()], 1);
+}
+
+/// Keeps buffers small; to be called every few seconds, whether or not anybody scrapes.
+pub fn upkeep() {
+    recorder::upkeep();
 }
 
 /// So many attempts run now.
