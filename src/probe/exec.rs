@@ -32,13 +32,14 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 pub(super) async fn run(check: &ExecCheck, trace: &mut Trace) -> Step {
     trace.enter(Stage::Command);
-    let mut child = start(check)?;
+    let mut child = start(check, Stdio::null(), Stdio::null())?;
     let _group = Group::of(&child);
     let status = child.wait().await.map_err(|error| Finding::from_io(&error))?;
     judge(status)
 }
 
-fn start(check: &ExecCheck) -> Step<Child> {
+/// Starts a command in a process group of its own; see [`Group`] for how it is to end.
+pub(super) fn start(check: &ExecCheck, input: Stdio, output: Stdio) -> Step<Child> {
     let Some((program, arguments)) = check.argv.split_first() else {
         return Err(Finding::misconfigured("no command given"));
     };
@@ -49,8 +50,8 @@ fn start(check: &ExecCheck) -> Step<Child> {
         .env_clear()
         .env("PATH", path)
         .envs(environment)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdin(input)
+        .stdout(output)
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
@@ -70,7 +71,8 @@ fn unstartable(error: &io::Error) -> Finding {
     }
 }
 
-fn judge(status: ExitStatus) -> Step {
+/// What a command's end means.
+pub(super) fn judge(status: ExitStatus) -> Step {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code @ (126 | 127)), _) => {
@@ -89,10 +91,11 @@ fn judge(status: ExitStatus) -> Step {
 ///
 /// When the leader is gone its number could in theory be another's by now; numbers are given out
 /// in turn, so not within the moment between its end and this.
-struct Group(Option<Pid>);
+#[derive(Debug)]
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
-    fn of(leader: &Child) -> Self {
+    pub(super) fn of(leader: &Child) -> Self {
         Self(leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
     }
 }

@@ -83,6 +83,7 @@ impl Prober {
         match check {
             Check::Http(check) => self.http(check, trace).await,
             Check::Mcp(check) => Box::pin(self.mcp(check, trace)).await,
+            Check::McpStdio(check) => Box::pin(mcp::run_stdio(&self.mcp, check, trace)).await,
             Check::Tcp(check) => tcp::run(&self.dialler, check, trace).await,
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
             Check::Exec(check) => exec::run(check, trace).await,
@@ -93,7 +94,7 @@ impl Prober {
             Check::Grpc(check) => {
                 Box::pin(grpc::run(&self.dialler, &self.watches, check, trace)).await
             }
-            Check::McpStdio(_) | Check::Neo4j(_) | Check::Several(_) => Err(unspoken(check)),
+            Check::Neo4j(_) | Check::Several(_) => Err(unspoken(check)),
         }
     }
 

@@ -37,7 +37,7 @@ async fn eventually<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
 }
 
 /// Waits until the process whose number stands in `file` is gone, or dead and not yet collected.
-async fn assert_gone(file: &Path) {
+pub(super) async fn assert_gone(file: &Path) {
     let written = || std::fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'));
     let number = eventually("the command writes its number", written).await;
     let file = format!("/proc/{}/stat", number.trim());

@@ -6,6 +6,7 @@
 
 pub mod chunk;
 pub mod dns;
+pub mod mcp;
 pub mod packstream;
 pub mod postgres;
 pub mod resp;

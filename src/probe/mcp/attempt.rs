@@ -16,7 +16,7 @@ use crate::probe::mcp::Memory;
 use crate::probe::mcp::era::Era;
 use crate::probe::mcp::farewell::{Farewell, Left};
 use crate::probe::mcp::line::{Dialect, Line, Session};
-use crate::probe::mcp::message::{Ask, MODERN};
+use crate::probe::mcp::message::{Ask, other_version};
 use crate::probe::mcp::reading::{Otherwise, Reading, read};
 use crate::probe::mcp::result::{self, Tools};
 use crate::probe::trace::Trace;
@@ -125,9 +125,7 @@ impl Attempt<'_> {
             Err(Otherwise::Versions(versions)) => versions,
             Err(otherwise) => return Err(otherwise),
         };
-        // A version from before the era is spoken with sessions.
-        let other = versions.into_iter().filter(|other| other != version && is_modern(other)).max();
-        let other = other.ok_or(Otherwise::OtherEra)?;
+        let other = other_version(versions, version).ok_or(Otherwise::OtherEra)?;
         self.modern(&other).await?;
         Ok(Era::Modern(other))
     }
@@ -235,10 +233,6 @@ impl Drop for Attempt<'_> {
             self.shared.memory.farewells.begin(Farewell { dialler, http, kept, left });
         }
     }
-}
-
-fn is_modern(version: &str) -> bool {
-    version >= MODERN
 }
 
 fn server(http: &HttpCheck) -> Key {

@@ -83,6 +83,13 @@ impl Ask {
     }
 }
 
+/// The newest of a server's versions that is spoken without sessions, and was not tried yet.
+pub(super) fn other_version(versions: Vec<String>, tried: &str) -> Option<String> {
+    // Versions are dates, so the order of their letters is that of time.
+    let fits = |version: &String| version != tried && version.as_str() >= MODERN;
+    versions.into_iter().filter(fits).max()
+}
+
 /// An answer as JSON-RPC has it.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {

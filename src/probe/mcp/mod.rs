@@ -15,20 +15,28 @@
 //! 2. The farewell changes no verdict and no latency.
 //! 3. Every request has an id that this process gives once, so an old answer is no answer.
 //! 4. A server that speaks the other era is never called down for it.
+//! 5. A child is ours alone, and dies with all its children when its attempt ends, or is kept for
+//!    the next one when the policy says so.
 
 mod attempt;
+mod child;
+mod dissect;
 mod era;
 mod farewell;
 mod line;
 mod message;
+mod pool;
 mod reading;
 mod result;
 mod sse;
+mod stdio;
+
+pub(super) use dissect::dissect;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::policy::model::McpCheck;
+use crate::policy::model::{McpCheck, McpStdioCheck};
 use crate::policy::secret::Secret;
 use crate::probe::dial::Dialler;
 use crate::probe::finding::Step;
@@ -39,6 +47,7 @@ use crate::probe::trace::Trace;
 pub(super) struct Memory {
     eras: era::Eras,
     farewells: farewell::Farewells,
+    children: pool::Pool,
     ids: AtomicU64,
 }
 
@@ -62,4 +71,9 @@ pub(super) async fn run(
     trace: &mut Trace,
 ) -> Step {
     attempt::run(attempt::Shared { dialler, memory }, check, token, trace).await
+}
+
+/// Asks a server over the standard streams of a child.
+pub(super) async fn run_stdio(memory: &Memory, check: &McpStdioCheck, trace: &mut Trace) -> Step {
+    stdio::run(memory, check, trace).await
 }

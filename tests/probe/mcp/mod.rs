@@ -6,6 +6,7 @@ mod hostile;
 mod real;
 mod server;
 mod sessions;
+mod stdio;
 mod tokens;
 
 use std::time::Duration;
