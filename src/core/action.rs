@@ -12,6 +12,7 @@ use crate::core::health::Health;
 use crate::core::id::{AttemptId, EndpointName, LeaseId, Revision, ServiceName, Ticket};
 use crate::core::input::Command;
 use crate::core::outcome::Outcome;
+use crate::core::time::Instant;
 
 /// What the engine wants done, in this order.
 pub type Actions = Vec<Action>;
@@ -60,6 +61,8 @@ pub struct ProbeOrder {
     pub kind: ProbeKind,
     /// Deadline of the whole attempt, from its start.
     pub timeout: Duration,
+    /// An attempt of an identical check that began at or after this may stand in for this one.
+    pub not_before: Instant,
 }
 
 /// Which of an endpoint's two checks.

@@ -201,6 +201,11 @@ impl HealthTracker {
         self.usable_since.map(|since| since + hold.saturating_sub(self.usable_before))
     }
 
+    /// The latest pass was found at `at` already, by somebody else.
+    pub fn date_pass(&mut self, at: Instant) {
+        self.last_pass_at = self.last_pass_at.map(|latest| latest.min(at));
+    }
+
     /// Whether a flip between usable and unusable is being confirmed, so that probes should hurry.
     #[must_use]
     pub const fn wobbling(&self, cadence: &Cadence) -> bool {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::id::{AttemptId, EndpointName, LeaseId, Revision, ServiceName, Ticket};
 use crate::core::outcome::Observation;
 use crate::core::rules::Rules;
+use crate::core::time::Instant;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -18,6 +19,15 @@ pub enum Input {
     Probed {
         /// Which one.
         attempt: AttemptId,
+        /// What it found.
+        observation: Observation,
+    },
+    /// An attempt of an identical check has stood in for a probe.
+    Shared {
+        /// The probe it stood in for.
+        attempt: AttemptId,
+        /// When the attempt began; not before the moment that the order named.
+        began: Instant,
         /// What it found.
         observation: Observation,
     },

@@ -28,6 +28,7 @@ use crate::core::snapshot::Snapshot;
 use crate::core::time::Instant;
 use crate::daemon::clock::Clock;
 use crate::daemon::keeper::Keeper;
+use crate::daemon::sharing::{Place, Sharing, Stood};
 use crate::output::{ActiveConfig, ActiveService, Lease, Moved, Offers};
 use crate::policy::model::{Endpoint, Policy, Probe};
 use crate::probe::{Phases, Prober, Quota, Report};
@@ -50,6 +51,10 @@ pub(crate) struct Probed {
     pub(crate) order: ProbeOrder,
     /// What was found.
     pub(crate) report: Report,
+    /// When the attempt began, if it was somebody else's.
+    pub(crate) began: Option<Instant>,
+    /// What others can share.
+    pub(crate) fingerprint: u64,
 }
 
 /// The latest timings of one endpoint, which the engine does not need.
@@ -89,6 +94,7 @@ pub(crate) struct Effects {
     pub(crate) seen: BTreeMap<(ServiceName, EndpointName), Seen>,
     /// How late the present round is, for the probes that it starts.
     pub(crate) late: Duration,
+    pub(crate) sharing: Sharing,
     probes_max: usize,
     waiting: BTreeMap<Ticket, oneshot::Sender<Response>>,
     started: VecDeque<(AttemptId, Instant)>,
@@ -116,6 +122,8 @@ pub(crate) struct Means {
 impl Effects {
     /// Nothing published, nothing waiting.
     pub(crate) fn new(means: Means) -> Self {
+        let mut sharing = Sharing::default();
+        sharing.apply(&means.policy);
         Self {
             clock: means.clock,
             policy: means.policy,
@@ -129,6 +137,7 @@ impl Effects {
             tasks: TaskTracker::new(),
             seen: BTreeMap::new(),
             late: Duration::ZERO,
+            sharing,
             probes_max: means.probes_max,
             waiting: BTreeMap::new(),
             started: VecDeque::new(),
@@ -293,14 +302,25 @@ impl Effects {
             self.started.pop_front();
         }
         self.started.push_back((order.attempt, now));
-        let prober = self.prober.clone();
-        let permits = Arc::clone(&self.permits);
-        let probed = self.probed.clone();
-        self.tasks.spawn(async move {
-            let report = run_probe(&prober, &permits, &probe, order.timeout).await;
-            // The loop is gone only when the process ends.
-            probed.send(Probed { order, report }).await.ok();
-        });
+        let (probed, fingerprint) = (self.probed.clone(), probe.fingerprint);
+        // The loop is gone only when the process ends.
+        match self.sharing.place(order, &probe, now) {
+            Place::Joined => {}
+            Place::Answered(order, stood) => {
+                let Stood { began, report } = *stood;
+                let told = Probed { order, report, began: Some(began), fingerprint };
+                self.tasks.spawn(async move {
+                    probed.send(told).await.ok();
+                });
+            }
+            Place::Alone(order) => {
+                let (prober, permits) = (self.prober.clone(), Arc::clone(&self.permits));
+                self.tasks.spawn(async move {
+                    let report = run_probe(&prober, &permits, &probe, order.timeout).await;
+                    probed.send(Probed { order, report, began: None, fingerprint }).await.ok();
+                });
+            }
+        }
     }
 
     fn publish(

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::control::ControlRequest;
 use crate::admin::document::SidecarInfo;
 use crate::admin::vitals::Vitals;
+use crate::core::action::ProbeOrder;
 use crate::core::engine::Engine;
 use crate::core::id::Revision;
 use crate::core::input::Input;
@@ -33,7 +34,7 @@ use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
 use crate::output::{Feedback, OutputReport, ReportKind};
-use crate::probe::{Phases, Quota};
+use crate::probe::{Phases, Quota, Report};
 use crate::telemetry::metric;
 use crate::watch::{SourceEvent, Watcher};
 
@@ -169,13 +170,27 @@ impl Driver {
     }
 
     fn on_probed(&mut self, probed: Probed) {
-        let Probed { order, report } = probed;
+        let Probed { order, report, began, fingerprint } = probed;
+        let shared = match began {
+            Some(_) => None,
+            None => self.effects.sharing.ended(&order, fingerprint, &report),
+        };
+        if let Some((began, waiting)) = shared {
+            for other in waiting {
+                self.conclude(other, report.clone(), Some(began));
+            }
+        }
+        self.conclude(order, report, began);
+    }
+
+    /// One probe has its result; `began` says when, if somebody else's attempt stood in for it.
+    fn conclude(&mut self, order: ProbeOrder, report: Report, began: Option<Instant>) {
+        let ProbeOrder { attempt, service, endpoint, kind, .. } = order;
         let outcome = report.observation.outcome;
-        let (service, endpoint) = (order.service, order.endpoint);
         // What a reload has removed meanwhile must not come back as a series.
         if self.effects.knows(&service, &endpoint) {
             let phases = timed(&report.phases);
-            metric::probe_finished(&service, &endpoint, order.kind, outcome, &phases);
+            metric::probe_finished(&service, &endpoint, kind, outcome, &phases);
             if let Some(left) = report.certificate_expires_in {
                 metric::tls_expiry(&service, &endpoint, left.as_secs_f64());
             }
@@ -184,7 +199,14 @@ impl Driver {
             }
             self.effects.seen.entry((service, endpoint)).or_default().update(&report);
         }
-        self.step(Input::Probed { attempt: order.attempt, observation: report.observation });
+        let observation = report.observation;
+        self.step(match began {
+            None => Input::Probed { attempt, observation },
+            Some(began) => {
+                metric::probe_shared();
+                Input::Shared { attempt, began, observation }
+            }
+        });
     }
 
     fn on_output(&mut self, report: OutputReport) {

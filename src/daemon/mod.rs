@@ -16,6 +16,7 @@ mod outputs;
 mod readers;
 mod references;
 mod reload;
+mod sharing;
 mod start;
 mod surfaces;
 

@@ -154,6 +154,7 @@ impl Driver {
         self.outputs.apply(&policy.outputs);
         self.surfaces.apply(&policy);
         self.references.apply(&policy.references);
+        self.effects.sharing.apply(&policy);
         if policy.sidecar.state_dir != old.sidecar.state_dir {
             self.effects.move_store(&policy.sidecar.state_dir);
         }

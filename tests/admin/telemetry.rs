@@ -83,6 +83,7 @@ fn say_everything() {
     metric::probe_finished(&service, &endpoint, ProbeKind::Shallow, Outcome::Ok, &phases);
     metric::probe_started(second);
     metric::probes_in_flight(3);
+    metric::probe_shared();
     metric::references(2, 3);
     metric::stalled(Stall::Clock);
     metric::tls_expiry(&service, &endpoint, -5.0);

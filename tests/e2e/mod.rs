@@ -7,5 +7,6 @@ mod reload;
 mod restart;
 mod secrets;
 mod servers;
+mod sharing;
 mod sidecar;
 mod switch;

@@ -72,6 +72,8 @@ pub struct Engine {
     stall: Option<Stall>,
     /// Passes from before this moment prove nothing.
     fresh_after: Instant,
+    /// Nothing that began before this moment stands in for a probe.
+    share_after: Instant,
     paused_all: bool,
     revision: Revision,
     outputs: BTreeMap<Arc<str>, OutputStatus>,
@@ -106,6 +108,7 @@ impl Engine {
             isolation: Isolation::default(),
             stall: None,
             fresh_after: now,
+            share_after: now,
             paused_all: false,
             revision: Revision::default(),
             outputs: BTreeMap::new(),
@@ -154,6 +157,9 @@ impl Engine {
         match input {
             Input::Tick => {}
             Input::Probed { attempt, observation } => self.probed(attempt, &observation, now),
+            Input::Shared { attempt, began, observation } => {
+                self.shared(attempt, began, &observation, now);
+            }
             Input::Reported { service, endpoint, observation } => {
                 if let Some(slot) = self.find(service.as_str(), endpoint.as_str()) {
                     self.reported(slot, None, &observation, now);

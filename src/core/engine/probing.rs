@@ -120,6 +120,7 @@ impl Engine {
         let permit = endpoint.breaker.try_acquire(&rules.breaker, now);
         let name = endpoint.name().clone();
         let Some(watch) = endpoint.watch_mut(kind) else { return };
+        let gap = watch.last_start.map_or(cadence.fast_interval, |last| now.since(last));
         watch.flight.push(Attempt { id, started: now, permit });
         watch.last_start = Some(now);
         watch.dice = dice;
@@ -131,7 +132,16 @@ impl Engine {
             endpoint: name,
             kind,
             timeout: cadence.timeout,
+            not_before: self.not_before(slot, gap.min(cadence.interval), now),
         });
+    }
+
+    /// From when on somebody else's attempt is news to this endpoint: within the latter half of the
+    /// gap since its own last one, and not before its service began to look for somewhere to go.
+    fn not_before(&self, slot: u32, gap: Duration, now: Instant) -> Instant {
+        let service = self.slot(slot).and_then(|endpoint| self.service(endpoint.service));
+        let alarm = service.and_then(|service| service.alarm_since).unwrap_or_default();
+        now.back(gap / 2).max(self.share_after).max(alarm)
     }
 
     /// Without jitter nothing is drawn, so that equal states stay equal.
@@ -174,6 +184,26 @@ impl Engine {
         let Some(out) = self.attempts.remove(&attempt) else { return };
         self.conclude(out, attempt, observation, now);
         self.retime(out.slot, now);
+    }
+
+    /// Somebody else's attempt stands in for a probe: it counts as if it had been made here, with
+    /// its own beginning.
+    pub(super) fn shared(
+        &mut self,
+        attempt: AttemptId,
+        began: Instant,
+        observation: &Observation,
+        now: Instant,
+    ) {
+        let Some(out) = self.attempts.get(&attempt).copied() else { return };
+        let began = began.min(now);
+        if let Some(watch) = self.slot_mut(out.slot).and_then(|one| one.watch_mut(out.kind)) {
+            watch.backdate(attempt, began);
+        }
+        self.probed(attempt, observation, now);
+        if let Some(watch) = self.slot_mut(out.slot).and_then(|one| one.watch_mut(out.kind)) {
+            watch.health.date_pass(began);
+        }
     }
 
     fn conclude(

@@ -55,6 +55,7 @@ impl Engine {
 
     /// What failed while we were cut off says nothing about the endpoints: it is asked again.
     fn forget_tainted(&mut self, since: Instant, now: Instant) {
+        self.share_after = now;
         for slot in 0..count(self.slots.len()) {
             let Some(rules) = self.rules_of(slot) else { continue };
             let Some(endpoint) = self.slot_mut(slot) else { continue };
@@ -82,6 +83,7 @@ impl Engine {
     pub(super) fn stalled(&mut self, now: Instant) {
         self.attempts.clear();
         self.fresh_after = now;
+        self.share_after = now;
         let n = count(self.slots.len());
         let mut waiting = BTreeSet::new();
         for slot in 0..n {

@@ -109,6 +109,17 @@ impl Watch {
         self.flight.first().map(|attempt| attempt.started + cadence.timeout + GRACE)
     }
 
+    /// An identical attempt that began at `began` stands in for this one: the rhythm counts from
+    /// there, so that no gap between two looks is longer than the cadence says.
+    pub(super) fn backdate(&mut self, id: AttemptId, began: Instant) {
+        let Some(attempt) = self.flight.iter_mut().find(|one| one.id == id) else { return };
+        let started = attempt.started;
+        attempt.started = started.min(began);
+        if self.last_start == Some(started) {
+            self.last_start = Some(attempt.started);
+        }
+    }
+
     /// Takes an attempt off the list; one that was given up is not there.
     pub(super) fn land(&mut self, id: AttemptId) -> Option<Attempt> {
         let at = self.flight.iter().position(|attempt| attempt.id == id)?;

@@ -137,6 +137,8 @@ catalogue! {
         "Time an attempt spent in each phase: resolve, connect, tls, `first_byte`, total.";
     PROBE_LATENESS: Histogram Seconds "mcp_failover_probe_lateness_seconds" [] LOCAL
         "How long after it was due an attempt began.";
+    PROBES_SHARED: Counter Count "mcp_failover_probes_shared_total" []
+        "Probes for which the attempt of an identical check stood in.";
     PROBES_IN_FLIGHT: Gauge Count "mcp_failover_probes_in_flight" []
         "Attempts running now.";
     BREAKER_TRIPS: Counter Count "mcp_failover_breaker_trips_total" ["service" "endpoint" "reason"]

@@ -128,6 +128,11 @@ pub fn probe_started(late: Duration) {
     observe(&PROBE_LATENESS, &[], late);
 }
 
+/// The attempt of an identical check stood in for a probe.
+pub fn probe_shared() {
+    add(&PROBES_SHARED, &[], 1);
+}
+
 /// How many reference targets answered in the latest round, and how many there are.
 pub fn references(reached: usize, total: usize) {
     set(&REFERENCES_REACHED, &[], float(reached));

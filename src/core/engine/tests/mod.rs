@@ -1,5 +1,6 @@
 //! Rules of the engine, by theme, in virtual time.
 
+mod at_scale;
 mod failing_back;
 mod isolated;
 mod leasing;
