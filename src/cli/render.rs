@@ -39,7 +39,7 @@ impl Render {
         let policy = self.control.policy().load(terminal)?;
         let files = policy.outputs.iter().filter_map(|output| match output {
             Output::EnvFile(file) => Some(file),
-            Output::Template(_) | Output::Socket(_) | Output::Proxy(_) => None,
+            Output::Socket(_) | Output::Proxy(_) => None,
         });
         let wanted: Vec<&EnvFile> = files.filter(|file| self.wants(file)).collect();
         if let (Some(name), true) = (&self.output, wanted.is_empty()) {

@@ -161,6 +161,6 @@ fn written_revision(output: &Output) -> Option<Revision> {
             let bytes = std::fs::read(&file.path).ok()?;
             crate::output::verify(&bytes).ok().map(|verified| verified.revision)
         }
-        Output::Template(_) | Output::Socket(_) | Output::Proxy(_) => None,
+        Output::Socket(_) | Output::Proxy(_) => None,
     }
 }

@@ -152,16 +152,5 @@ pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
             let (_kept, specs) = watch::channel(*proxy);
             Box::pin(proxy::run(specs, board, cancel)).await;
         }
-        other @ Output::Template(_) => {
-            let error = Arc::from("serve this output: this build does not have it");
-            let kind = ReportKind::Failed { error };
-            let report = OutputReport {
-                output: Arc::from(other.name()),
-                revision: Revision::default(),
-                kind,
-            };
-            board.reports.send(report).await.ok();
-            cancel.cancelled().await;
-        }
     }
 }

@@ -39,7 +39,6 @@ fn env_file(path: &Path) -> EnvFile {
         owner: (None, None),
         services: Vec::new(),
         on_change: Vec::new(),
-        effective_timeout: None,
     }
 }
 

@@ -45,7 +45,6 @@ fn spec(path: &Path) -> ConfigSocket {
         allow: Peers::default(),
         expose_env: true,
         max_clients: 1024,
-        effective_timeout: None,
     }
 }
 

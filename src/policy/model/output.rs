@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::id::{EndpointName, ServiceName};
@@ -15,8 +14,6 @@ use crate::policy::secret::Secret;
 pub enum Output {
     /// A file of variables.
     EnvFile(EnvFile),
-    /// Any text file, from a template.
-    Template(Template),
     /// A unix socket that servers ask.
     Socket(ConfigSocket),
     /// A local address that never changes.
@@ -29,7 +26,6 @@ impl Output {
     pub fn name(&self) -> &str {
         match self {
             Self::EnvFile(file) => &file.name,
-            Self::Template(template) => &template.name,
             Self::Socket(socket) => &socket.name,
             Self::Proxy(proxy) => &proxy.name,
         }
@@ -39,20 +35,9 @@ impl Output {
     #[must_use]
     pub fn balances(&self, service: &ServiceName) -> bool {
         match self {
-            Self::EnvFile(_) | Self::Template(_) => false,
+            Self::EnvFile(_) => false,
             Self::Socket(socket) => socket.services.is_empty() || socket.services.contains(service),
             Self::Proxy(proxy) => proxy.service == *service,
-        }
-    }
-
-    /// How long a revision may take to be effective before somebody is told.
-    #[must_use]
-    pub const fn effective_timeout(&self) -> Option<Duration> {
-        match self {
-            Self::EnvFile(file) => file.effective_timeout,
-            Self::Template(template) => template.effective_timeout,
-            Self::Socket(socket) => socket.effective_timeout,
-            Self::Proxy(_) => None,
         }
     }
 }
@@ -76,42 +61,6 @@ pub struct EnvFile {
     pub services: Vec<ServiceName>,
     /// What to do when it changed.
     pub on_change: Vec<Hook>,
-    /// How long a change may take to be effective before somebody is told.
-    pub effective_timeout: Option<Duration>,
-}
-
-/// Any text file, from a template.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Template {
-    /// The output's name: as given, else `template:` and the path.
-    pub name: String,
-    /// The file.
-    pub path: PathBuf,
-    /// Where the template stands, for messages.
-    pub source: PathBuf,
-    /// The template itself.
-    pub text: Arc<str>,
-    /// Permission bits.
-    pub permissions: u32,
-    /// Owner and group by number, when they are to be set.
-    pub owner: (Option<u32>, Option<u32>),
-    /// The services it may use; all when empty.
-    pub services: Vec<ServiceName>,
-    /// A command that must end with 0 before the file is replaced; `{}` is the staged file.
-    pub check: Option<CheckCommand>,
-    /// What to do when it changed.
-    pub on_change: Vec<Hook>,
-    /// How long a change may take to be effective before the file before it is put back.
-    pub effective_timeout: Option<Duration>,
-}
-
-/// A command that judges a staged file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CheckCommand {
-    /// Program and arguments; `{}` in an argument is the staged file.
-    pub argv: Vec<String>,
-    /// How long it may take.
-    pub timeout: Duration,
 }
 
 /// A unix socket that servers ask.
@@ -133,8 +82,6 @@ pub struct ConfigSocket {
     pub expose_env: bool,
     /// Connections at a time.
     pub max_clients: usize,
-    /// How long a change may take to be acknowledged before somebody is told.
-    pub effective_timeout: Option<Duration>,
 }
 
 /// Users and groups by number; everybody whom the socket's mode lets in when both are empty.

@@ -13,11 +13,11 @@ tables! {
         r#type: Need<At<OutputKind>>,
         /// Its name in status, metrics and logs; the type and the path by default.
         name: Option<Text>,
-        /// Env file, template: the file. socket: the socket.
+        /// Env file: the file. socket: the socket.
         path: Option<Text>,
         /// Env file: how values are escaped; "dotenv" by default.
         format: Option<At<Format>>,
-        /// Env file, template, socket: permission bits as octal text; "0600" by default, "0660" for
+        /// Env file, socket: permission bits as octal text; "0600" by default, "0660" for
         /// a socket. proxy: "http" (the default), "tcp" or "connect".
         mode: Option<Text>,
         /// Owner by number.
@@ -28,16 +28,8 @@ tables! {
         merge: Option<At<bool>>,
         /// The services written to it; all by default. Not for proxy.
         services: Option<List<Text>>,
-        /// Env file, template: what to do when it changed.
+        /// Env file: what to do when it changed.
         on_change: Option<OneOrMany<OnChange>>,
-        /// How long a change may take to be effective before somebody is told. Not for proxy.
-        effective_timeout: Option<Positive>,
-        /// Template: the file with the template.
-        template: Option<Text>,
-        /// Template: a command that must end with 0 before the file is replaced; `{}` is the staged file.
-        check: Option<List<Text>>,
-        /// Template: how long that command may take; "10s" by default.
-        check_timeout: Option<Positive>,
         /// Socket: who may connect besides root and the sidecar's own user; by default all whom the mode lets in.
         allow: Option<Allow>,
         /// Socket: whether the variables themselves are sent; true by default.
@@ -152,8 +144,6 @@ choices! {
     enum OutputKind or UnknownValue {
         /// A file of variables.
         EnvFile = "env_file",
-        /// Any text file, from a template.
-        Template = "template",
         /// A unix socket that servers ask.
         Socket = "socket",
         /// A local address that never changes.

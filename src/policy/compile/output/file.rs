@@ -1,17 +1,12 @@
-//! Builds outputs that are files: variables, and templates.
+//! Builds files of variables.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::policy::code::Code;
-use crate::policy::compile::check;
 use crate::policy::compile::output::{self, hook};
 use crate::policy::compile::service::Built;
 use crate::policy::escape;
-use crate::policy::interpolate::{self, Scope};
-use crate::policy::model::{CheckCommand, EnvFile, EnvFormat, EnvMode, Template};
+use crate::policy::model::{EnvFile, EnvFormat, EnvMode};
 use crate::policy::raw::{self, Ctx, Format, Span};
 use crate::policy::secret::Secret;
 
@@ -38,57 +33,10 @@ pub(super) fn env_file(
         owner: output::owner(raw),
         services: chosen,
         on_change,
-        effective_timeout: raw.effective_timeout.map(|span| span.value),
         path: path?,
     };
     contents(&file, raw, services, ctx);
     Some(file)
-}
-
-/// Builds a file from a template.
-pub(super) fn template(
-    raw: &raw::Output,
-    services: &[Built],
-    ctx: &mut Ctx<'_>,
-) -> Option<Template> {
-    let path = output::path(raw, ctx);
-    let name = output::name("template", raw.path.as_ref(), raw, ctx);
-    let permissions = output::permissions(raw, 0o600, ctx);
-    let chosen = output::chosen(raw.services.as_ref(), services, ctx);
-    let on_change = hook::build_all(raw.on_change.as_ref(), ctx);
-    let source = source(raw, ctx);
-    let timeout = raw.check_timeout.map_or(Duration::from_secs(10), |span| span.value);
-    let check = match &raw.check {
-        Some(list) => Some(CheckCommand { argv: check::argv(list, Scope::Global, ctx)?, timeout }),
-        None => None,
-    };
-    let (source, text) = source?;
-    Some(Template {
-        name,
-        path: path?,
-        source,
-        text,
-        permissions: permissions?,
-        owner: output::owner(raw),
-        services: chosen,
-        check,
-        on_change,
-        effective_timeout: raw.effective_timeout.map(|span| span.value),
-    })
-}
-
-/// The template's text; a change of its file is a reload.
-fn source(raw: &raw::Output, ctx: &mut Ctx<'_>) -> Option<(PathBuf, Arc<str>)> {
-    let Some(at) = &raw.template else {
-        if !raw.at.has("template") {
-            let help = "add `template = \"PATH\"`, the file with the template";
-            ctx.error(Code::MissingKey, raw.at.span, "missing key `template`", help);
-        }
-        return None;
-    };
-    let path = check::path(at, ctx)?;
-    let text = interpolate::file(&path, at.span, ctx)?;
-    Some((path, Arc::from(text)))
 }
 
 const fn format(raw: Option<Format>) -> EnvFormat {

@@ -31,7 +31,6 @@ pub(super) fn build_all(raw: &raw::File, services: &[Built], ctx: &mut Ctx<'_>) 
         applicable(raw, kind, ctx);
         let output = match kind {
             OutputKind::EnvFile => file::env_file(raw, services, ctx).map(Output::EnvFile),
-            OutputKind::Template => file::template(raw, services, ctx).map(Output::Template),
             OutputKind::Socket => socket::build(raw, services, ctx).map(Output::Socket),
             OutputKind::Proxy => {
                 proxy::build(raw, services, ctx).map(|proxy| Output::Proxy(Box::new(proxy)))
@@ -56,11 +55,9 @@ fn place(raw: &raw::Output) -> Span {
 
 /// Refuses keys that mean nothing to this kind of output.
 fn applicable(raw: &raw::Output, kind: OutputKind, ctx: &mut Ctx<'_>) {
-    const FILE: [&str; 8] =
-        ["path", "mode", "uid", "gid", "services", "on_change", "effective_timeout", "name"];
+    const FILE: [&str; 7] = ["path", "mode", "uid", "gid", "services", "on_change", "name"];
     let (label, keys): (_, &[&[&str]]) = match kind {
         OutputKind::EnvFile => ("an env_file", &[&FILE, &["format", "merge"]]),
-        OutputKind::Template => ("a template", &[&FILE, &["template", "check", "check_timeout"]]),
         OutputKind::Socket => (
             "a socket",
             &[&[
@@ -70,7 +67,6 @@ fn applicable(raw: &raw::Output, kind: OutputKind, ctx: &mut Ctx<'_>) {
                 "uid",
                 "gid",
                 "services",
-                "effective_timeout",
                 "allow",
                 "expose_env",
                 "max_clients",
@@ -190,13 +186,12 @@ fn unique(output: &Output, raw: &raw::Output, others: &[(Output, Span)], ctx: &m
     let plain = |path: &Path| path.components().collect::<PathBuf>();
     let file = |output: &Output| match output {
         Output::EnvFile(file) => Some(plain(&file.path)),
-        Output::Template(template) => Some(plain(&template.path)),
         Output::Socket(socket) => Some(plain(&socket.path)),
         Output::Proxy(_) => None,
     };
     let listen = |output: &Output| match output {
         Output::Proxy(proxy) => Some(proxy.listen).filter(|listen| listen.port() != 0),
-        Output::EnvFile(_) | Output::Template(_) | Output::Socket(_) => None,
+        Output::EnvFile(_) | Output::Socket(_) => None,
     };
     for (other, span) in others {
         if file(output).is_some() && file(output) == file(other) {

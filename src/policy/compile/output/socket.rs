@@ -34,7 +34,6 @@ pub(super) fn build(
         allow: peers(raw.allow.as_ref()),
         expose_env: raw.expose_env.is_none_or(|expose| expose.value),
         max_clients: clients.unwrap_or(MAX_CLIENTS),
-        effective_timeout: raw.effective_timeout.map(|span| span.value),
     })
 }
 
