@@ -13,6 +13,7 @@ use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue,
     USER_AGENT,
 };
+use hyper::http::response::Parts;
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, StatusCode, Uri};
 use zeroize::Zeroizing;
@@ -22,7 +23,7 @@ use crate::policy::model::{HttpCheck, HttpVersion, Target};
 use crate::policy::secret::Secret;
 use crate::probe::channel::{Channel, Greeting, Outgoing};
 use crate::probe::dial::{Dialler, Route};
-use crate::probe::expect;
+use crate::probe::expect::{self, Body};
 use crate::probe::finding::{Finding, Step};
 use crate::probe::identity::Identity;
 use crate::probe::kept::Line;
@@ -131,6 +132,24 @@ pub(super) async fn connect(
     Channel::open(wire, meter, greeting).await
 }
 
+/// One request on an open connection, whose answer somebody else judges.
+pub(super) async fn ask(
+    channel: &mut Channel,
+    request: Outgoing,
+    trace: &mut Trace,
+) -> Step<(Parts, Body)> {
+    trace.enter(Stage::Answer);
+    channel.start(request, READ_MAX);
+    let answer = channel.answer().await;
+    if let Some(moment) = channel.first_byte() {
+        trace.enter_at(Stage::Body, moment);
+    }
+    let (head, body) = answer?.into_parts();
+    trace.status = Some(head.status.as_u16());
+    let body = channel.body(body, BODY_MAX, true).await?;
+    Ok((head, body))
+}
+
 /// Request and answer, the answer held against the expectations.
 async fn converse(
     channel: &mut Channel,
@@ -157,7 +176,7 @@ async fn converse(
 }
 
 /// The request as the policy words it; what it leaves out gets our defaults.
-fn request(check: &HttpCheck, token: Option<&Secret>) -> Step<Outgoing> {
+pub(super) fn request(check: &HttpCheck, token: Option<&Secret>) -> Step<Outgoing> {
     let body = check.body.as_ref().map(|body| Bytes::copy_from_slice(body.expose().as_bytes()));
     let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = Method::from_bytes(check.method.as_bytes())

@@ -30,6 +30,7 @@ mod identity;
 mod kept;
 mod link;
 mod mcp;
+mod neo4j;
 mod neo4j_code;
 mod panel;
 mod postgres;

@@ -6,14 +6,15 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use crate::core::outcome::Outcome;
-use crate::policy::model::{Addresses, Check, HttpCheck, McpCheck, Probe, TokenSource};
+use crate::policy::model::{Addresses, Check, HttpCheck, McpCheck, Neo4jCheck, Probe, TokenSource};
+use crate::policy::secret::Secret;
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::grpc::{self, Watches};
 use crate::probe::report::Report;
 use crate::probe::token::{Bearer, Tokens};
 use crate::probe::trace::{Limit, Trace};
-use crate::probe::{bolt, dns, exec, http, mcp, postgres, redis, tcp, tls};
+use crate::probe::{bolt, dns, exec, http, mcp, neo4j, postgres, redis, tcp, tls};
 
 /// Why probing cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +82,9 @@ impl Prober {
 
     async fn attempt(&self, check: &Check, trace: &mut Trace) -> Step {
         match check {
-            Check::Http(check) => self.http(check, trace).await,
-            Check::Mcp(check) => Box::pin(self.mcp(check, trace)).await,
+            Check::Http(check) => self.by_http(ByHttp::Plain(check), trace).await,
+            Check::Mcp(check) => self.by_http(ByHttp::Mcp(check), trace).await,
+            Check::Neo4j(check) => self.by_http(ByHttp::Neo4j(check), trace).await,
             Check::McpStdio(check) => Box::pin(mcp::run_stdio(&self.mcp, check, trace)).await,
             Check::Tcp(check) => tcp::run(&self.dialler, check, trace).await,
             Check::Tls(check) => tls::run(&self.dialler, check, trace).await,
@@ -94,17 +96,16 @@ impl Prober {
             Check::Grpc(check) => {
                 Box::pin(grpc::run(&self.dialler, &self.watches, check, trace)).await
             }
-            Check::Neo4j(_) | Check::Several(_) => Err(unspoken(check)),
+            Check::Several(_) => Err(unspoken(check)),
         }
     }
 
-    async fn http(&self, check: &HttpCheck, trace: &mut Trace) -> Step {
-        let Some(source) = &check.token else {
-            return http::run(&self.dialler, check, None, trace).await;
-        };
+    /// A check that may need a bearer token, which is made anew when a kept one is refused.
+    async fn by_http(&self, check: ByHttp<'_>, trace: &mut Trace) -> Step {
+        let Some(source) = &check.http().token else { return self.with(check, None, trace).await };
         let mut bearer = Box::pin(self.token(source, None, trace)).await?;
         loop {
-            let end = http::run(&self.dialler, check, Some(&bearer.token), trace).await;
+            let end = self.with(check, Some(&bearer.token), trace).await;
             if !is_spent(&end, &bearer, trace) {
                 return end;
             }
@@ -112,18 +113,12 @@ impl Prober {
         }
     }
 
-    async fn mcp(&self, check: &McpCheck, trace: &mut Trace) -> Step {
-        let Some(source) = &check.http.token else {
-            return mcp::run(&self.dialler, &self.mcp, check, None, trace).await;
-        };
-        let mut bearer = self.token(source, None, trace).await?;
-        loop {
-            let token = Some(&bearer.token);
-            let end = mcp::run(&self.dialler, &self.mcp, check, token, trace).await;
-            if !is_spent(&end, &bearer, trace) {
-                return end;
-            }
-            bearer = self.token(source, Some(&bearer), trace).await?;
+    async fn with(&self, check: ByHttp<'_>, token: Option<&Secret>, trace: &mut Trace) -> Step {
+        let dialler = &self.dialler;
+        match check {
+            ByHttp::Plain(check) => http::run(dialler, check, token, trace).await,
+            ByHttp::Mcp(check) => Box::pin(mcp::run(dialler, &self.mcp, check, token, trace)).await,
+            ByHttp::Neo4j(check) => Box::pin(neo4j::run(dialler, check, token, trace)).await,
         }
     }
 
@@ -134,6 +129,24 @@ impl Prober {
         trace: &mut Trace,
     ) -> Step<Bearer> {
         self.tokens.get(&self.dialler, source, spent, trace).await
+    }
+}
+
+/// A check that asks over HTTP.
+#[derive(Clone, Copy)]
+enum ByHttp<'a> {
+    Plain(&'a HttpCheck),
+    Mcp(&'a McpCheck),
+    Neo4j(&'a Neo4jCheck),
+}
+
+impl<'a> ByHttp<'a> {
+    const fn http(self) -> &'a HttpCheck {
+        match self {
+            Self::Plain(check) => check,
+            Self::Mcp(check) => &check.http,
+            Self::Neo4j(check) => &check.http,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod h2_peer;
 mod hostile;
 mod http;
 mod mcp;
+mod neo4j;
 mod nginx;
 mod peer;
 mod postgres;
