@@ -54,6 +54,10 @@ const fn secret(name: &'static str) -> Variable {
     Variable { name, required: true, secret: true, account: false }
 }
 
+const fn optional_secret(name: &'static str) -> Variable {
+    Variable { name, required: false, secret: true, account: false }
+}
+
 /// A preset without address, variables and settings of its own.
 const BARE: Preset = Preset {
     name: "",
@@ -66,7 +70,20 @@ const BARE: Preset = Preset {
     text: "",
 };
 
-const PRESETS: [Preset; 8] = [
+/// What all presets of Neo4j share.
+const NEO4J: Preset = Preset {
+    variables: &[
+        public("NEO4J_URI", true),
+        account("NEO4J_USERNAME", false),
+        secret("NEO4J_PASSWORD"),
+        public("NEO4J_DATABASE", false),
+    ],
+    url_variables: &["NEO4J_URL", "NEO4J_URI", "NEO4J_MCP_URI"],
+    over_http: "neo4j",
+    ..BARE
+};
+
+const PRESETS: [Preset; 14] = [
     Preset {
         name: "http",
         title: "any HTTP service",
@@ -87,15 +104,14 @@ const PRESETS: [Preset; 8] = [
     Preset {
         name: "neo4j",
         title: "Neo4j, by Bolt or HTTP",
-        variables: &[
-            public("NEO4J_URI", true),
-            account("NEO4J_USERNAME", false),
-            secret("NEO4J_PASSWORD"),
-            public("NEO4J_DATABASE", false),
-        ],
-        url_variables: &["NEO4J_URL", "NEO4J_URI", "NEO4J_MCP_URI"],
         text: include_str!("presets/neo4j.toml"),
-        ..BARE
+        ..NEO4J
+    },
+    Preset {
+        name: "neo4j-cluster",
+        title: "the writer among the members of a Neo4j cluster",
+        text: include_str!("presets/neo4j-cluster.toml"),
+        ..NEO4J
     },
     Preset {
         name: "graphlit",
@@ -106,7 +122,7 @@ const PRESETS: [Preset; 8] = [
             account("GRAPHLIT_ENVIRONMENT_ID", true),
             secret("GRAPHLIT_JWT_SECRET"),
         ],
-        default_url: Some("https://data-scus.graphlit.io"),
+        default_url: Some("https://data-scus.graphlit.io/api/v1/graphql"),
         url_variables: &["GRAPHLIT_API_URL"],
         text: include_str!("presets/graphlit.toml"),
         ..BARE
@@ -123,6 +139,53 @@ const PRESETS: [Preset; 8] = [
         name: "mcp",
         title: "an MCP server over streamable HTTP",
         text: include_str!("presets/mcp.toml"),
+        ..BARE
+    },
+    Preset {
+        name: "mcp-stdio",
+        title: "an MCP server over the standard streams of a private child",
+        text: include_str!("presets/mcp-stdio.toml"),
+        ..BARE
+    },
+    Preset {
+        name: "redis",
+        title: "Redis",
+        variables: &[
+            public("REDIS_URL", true),
+            account("REDIS_USERNAME", false),
+            optional_secret("REDIS_PASSWORD"),
+        ],
+        url_variables: &["REDIS_URL"],
+        scheme: Some("redis"),
+        text: include_str!("presets/redis.toml"),
+        ..BARE
+    },
+    Preset {
+        name: "postgres",
+        title: "PostgreSQL",
+        variables: &[
+            public("DATABASE_URL", true),
+            account("PGUSER", false),
+            optional_secret("PGPASSWORD"),
+            public("PGDATABASE", false),
+        ],
+        url_variables: &["DATABASE_URL", "POSTGRES_URL"],
+        scheme: Some("postgres"),
+        text: include_str!("presets/postgres.toml"),
+        ..BARE
+    },
+    Preset {
+        name: "grpc",
+        title: "any gRPC service with the standard health service",
+        scheme: Some("grpc"),
+        text: "probe = { type = \"grpc\" }",
+        ..BARE
+    },
+    Preset {
+        name: "dns",
+        title: "a DNS server",
+        scheme: Some("dns"),
+        text: "cost = \"free\"\nprobe = { type = \"dns\" }",
         ..BARE
     },
 ];

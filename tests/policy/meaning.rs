@@ -76,7 +76,7 @@ fn the_breaker_follows_the_guide_unless_told_otherwise() {
 #[test]
 fn a_service_overrides_its_preset_which_overrides_the_defaults() {
     let text = two(
-        "preset = \"mcp\"\nprobe = { headers = { Mcp-Method = \"ping\" }, fall = 9 }",
+        "preset = \"pinecone\"\nprobe = { headers = { Api-Key = \"${endpoint.env.API_KEY}\" }, fall = 9 }",
         "[defaults.probe]\nfall = 7\nrise = 7\nbody = \"ignored\"",
     );
     let policy = policy(&text);
@@ -87,9 +87,9 @@ fn a_service_overrides_its_preset_which_overrides_the_defaults() {
         let found = http.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.expose().to_owned())
     };
-    assert_eq!(header("Mcp-Method").as_deref(), Some("ping"), "the service's own");
+    assert_eq!(header("Api-Key").as_deref(), Some("key-a"), "the service's own");
     assert_eq!(header("Content-Type").as_deref(), Some("application/json"), "the preset's");
-    assert!(http.body.as_ref().unwrap().expose().contains("server/discover"), "the preset's");
+    assert_eq!(http.body.as_ref().unwrap().expose(), "{}", "the preset's");
 }
 
 #[test]
@@ -301,4 +301,74 @@ fn the_control_socket_is_as_given_else_where_the_commands_look_else_beside_the_s
     assert_eq!(socket(text, &named), "/run/named.sock");
     let explicit = format!("{text}[control]\nsocket = \"/run/given.sock\"\n");
     assert_eq!(socket(&explicit, &named), "/run/given.sock");
+}
+
+#[test]
+fn a_host_is_no_part_of_a_credential_and_a_user_is() {
+    let both = |a: &str, b: &str| {
+        let text = format!(
+            "version = 1\n[[services.search.endpoints]]\nname = \"a\"\nurl = \"{a}\"\n\
+             [[services.search.endpoints]]\nname = \"b\"\nurl = \"{b}\"\n\
+             [[outputs]]\ntype = \"env_file\"\npath = \"/run/a.env\"\n"
+        );
+        let policy = policy(&text);
+        endpoint(&policy, "a").credential == endpoint(&policy, "b").credential
+    };
+    assert!(both("redis://u:${KEY_A}@a.example.com", "redis://u:${KEY_A}@b.example.com"));
+    assert!(!both("redis://u:${KEY_A}@a.example.com", "redis://v:${KEY_A}@b.example.com"));
+    assert!(!both("redis://u:${KEY_A}@a.example.com", "redis://u:${KEY_B}@b.example.com"));
+    assert!(!both("redis://a.example.com", "redis://b.example.com"), "none at all");
+}
+
+#[test]
+fn equal_checks_have_equal_fingerprints_and_a_secret_tells_them_apart() {
+    let text = two("probe = { headers = { X-Key = \"${endpoint.env.API_KEY}\" } }", "")
+        .replace("https://a.example.com/base", "https://b.example.com");
+    let print =
+        |text: &str, name: &str| policy(text).services["search"].endpoints[name].probe.fingerprint;
+    assert_ne!(print(&text, "a"), print(&text, "b"));
+    let same = text.replace("${KEY_B}", "${KEY_A}");
+    assert_eq!(print(&same, "a"), print(&same, "b"));
+    assert_ne!(print(&same, "a"), 0);
+}
+
+#[test]
+fn a_probe_of_usage_too_often_for_tavily_is_refused_with_the_arithmetic() {
+    let text = two("preset = \"tavily\"", "").replace("API_KEY =", "TAVILY_API_KEY =");
+    assert_eq!(codes(&text, &keys()), Vec::<&str>::new());
+    let often = text.replace(
+        "preset = \"tavily\"",
+        "preset = \"tavily\"\ndeep_probe = { interval = \"59s\", fast_interval = \"59s\" }",
+    );
+    assert_eq!(codes(&often, &keys()), ["MF0502"]);
+    let deep = &policy(&text).services["search"].endpoints["a"].deep_probe.clone().unwrap();
+    let Check::Http(http) = &deep.check else { panic!("{deep:?}") };
+    assert_eq!(http.expect.quota_used.as_deref(), Some("/key/usage"));
+}
+
+#[test]
+fn the_checks_of_a_combination_count_one_by_one() {
+    let three = "cost = { n = 179, per = \"10m\" }\nprobe = { type = \"all\", interval = \"10s\", \
+                 checks = [{ type = \"tls\" }, { type = \"tcp\" }, { type = \"http\" }] }";
+    assert_eq!(codes(&two(three, ""), &keys()), ["MF0502"]);
+    let within = three.replace("179", "180");
+    assert_eq!(codes(&two(&within, ""), &keys()), Vec::<&str>::new());
+}
+
+#[test]
+fn graphlits_secret_signs_and_is_not_sent() {
+    use mcp_failover::policy::model::TokenSource;
+    let env = "{ GRAPHLIT_ORGANIZATION_ID = \"org\", GRAPHLIT_ENVIRONMENT_ID = \"env\", GRAPHLIT_JWT_SECRET = \"${KEY_A}\" }";
+    let text = two("preset = \"graphlit\"", "")
+        .replace("{ API_KEY = \"${KEY_A}\" }", env)
+        .replace("{ API_KEY = \"${KEY_B}\" }", &env.replace("KEY_A", "KEY_B"));
+    let policy = policy(&text);
+    let deep = policy.services["search"].endpoints["a"].deep_probe.clone().unwrap();
+    let Check::Http(http) = &deep.check else { panic!("{deep:?}") };
+    let Some(TokenSource::Jwt(jwt)) = &http.token else { panic!("no token") };
+    assert!(jwt.claims.expose().contains("\"x-graphlit-organization-id\":\"org\""));
+    assert_eq!(jwt.secret.expose(), "key-a");
+    let sent = http.headers.iter().map(|(_, value)| value).chain(&http.body);
+    assert!(sent.into_iter().all(|value| !value.expose().contains("key-a")));
+    assert_ne!(endpoint(&policy, "a").credential, endpoint(&policy, "b").credential);
 }

@@ -2,7 +2,8 @@
 //!
 //! Counted is the steady state: of each service one endpoint at `interval`, the others at
 //! `standby_interval`, the deep probe likewise. Which one is active is not known, so of the
-//! endpoints on an account the dearest case counts: one of them is.
+//! endpoints on an account the dearest case counts: one of them is. An attempt that makes several
+//! requests, as a combination or an MCP session does, counts as many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::core::rules::Cadence;
 use crate::policy::code::Code;
 use crate::policy::compile::service::Built;
 use crate::policy::duration;
+use crate::policy::model::{Check, Endpoint, McpEra, McpExpect};
 use crate::policy::raw::{Cost, Ctx, Span};
 
 /// What one probe of one service costs.
@@ -22,8 +24,12 @@ pub(super) struct Load {
     /// Calls allowed within a span.
     quota: Option<(u32, Duration)>,
     span: Span,
+    /// Whether it is the deep probe's.
+    deep: bool,
     /// The account of each endpoint.
     pub(super) accounts: Vec<u64>,
+    /// Most requests of one attempt.
+    pub(super) each: u32,
 }
 
 impl Load {
@@ -36,20 +42,59 @@ impl Load {
             Some(Cost::Word(_)) | None => None,
         };
         let (interval, standby) = (cadence.interval, cadence.standby_interval);
-        Self { service: service.to_owned(), interval, standby, quota, span, accounts: Vec::new() }
+        let service = service.to_owned();
+        let accounts = Vec::new();
+        Self { service, interval, standby, quota, span, deep: false, accounts, each: 1 }
+    }
+
+    /// The same, for a deep probe.
+    pub(super) fn deep(self) -> Self {
+        Self { deep: true, ..self }
+    }
+
+    /// The check of an endpoint that this is about.
+    pub(super) fn check<'a>(&self, endpoint: &'a Endpoint) -> Option<&'a Check> {
+        let shallow = (!self.deep).then_some(&endpoint.probe);
+        shallow.or(endpoint.deep_probe.as_ref().filter(|_| self.deep)).map(|probe| &probe.check)
     }
 
     /// Thousandths of calls that `count` endpoints make within `per`, and the sum as text.
     fn calls(&self, count: usize, per: Duration) -> (u128, String) {
         let one = |gap: Duration| per.as_millis() * 1000 / gap.as_millis().max(1);
         let standby = u128::try_from(count.saturating_sub(1)).unwrap_or(u128::MAX);
-        let calls = one(self.interval).saturating_add(one(self.standby).saturating_mul(standby));
+        let starts = one(self.interval).saturating_add(one(self.standby).saturating_mul(standby));
+        let calls = starts.saturating_mul(u128::from(self.each));
         let (span, gap) = (duration::format(per), duration::format(self.interval));
         let mut text = format!("`{}` {span}/{gap}", self.service);
         if standby > 0 {
             text = format!("{text} + {standby}×{span}/{}", duration::format(self.standby));
         }
+        if self.each > 1 {
+            text = format!("{}×({text})", self.each);
+        }
         (calls, text)
+    }
+}
+
+/// Most requests of one attempt, counted in the longest of the ways it can go.
+pub(super) fn calls(check: &Check) -> u32 {
+    let listed = |expect: &McpExpect| u32::from(!expect.tools.is_empty());
+    match check {
+        Check::Several(several) => several.checks.iter().map(|(_, check)| calls(check)).sum(),
+        // Discovery alone; or discovery in vain, `initialize`, its notification, `ping`, `DELETE`.
+        Check::Mcp(mcp) if mcp.era == McpEra::Modern => 1 + listed(&mcp.expect),
+        Check::Mcp(mcp) => 5 + listed(&mcp.expect),
+        Check::Http(_)
+        | Check::Tcp(_)
+        | Check::Tls(_)
+        | Check::Exec(_)
+        | Check::McpStdio(_)
+        | Check::Bolt(_)
+        | Check::Neo4j(_)
+        | Check::Redis(_)
+        | Check::Postgres(_)
+        | Check::Grpc(_)
+        | Check::Dns(_) => 1,
     }
 }
 

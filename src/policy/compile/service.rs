@@ -7,7 +7,7 @@ use crate::core::id::{EndpointName, ServiceName};
 use crate::core::rules::{Cadence, ServiceRules, Strategy};
 use crate::policy::code::Code;
 use crate::policy::compile::endpoint::{self, Context};
-use crate::policy::compile::quota::Load;
+use crate::policy::compile::quota::{self, Load};
 use crate::policy::compile::{cadence, check};
 use crate::policy::interpolate::Value;
 use crate::policy::model::{Check, Service};
@@ -156,7 +156,13 @@ impl PresetName {
             Self::Neo4j => "neo4j",
             Self::Graphlit => "graphlit",
             Self::Tavily => "tavily",
+            Self::Neo4jCluster => "neo4j-cluster",
             Self::Mcp => "mcp",
+            Self::McpStdio => "mcp-stdio",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+            Self::Grpc => "grpc",
+            Self::Dns => "dns",
         }
     }
 }
@@ -182,10 +188,12 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
     let place = |probe: Option<&Probe>| probe.map_or(span, |probe| probe.at.span).or(span);
     let mut loads = vec![Load::new(name, &cadence, probe_cost, place(layers.own.probe.as_ref()))];
     loads.extend(deep.as_ref().map(|deep: &Cadence| {
-        Load::new(name, deep, deep_cost, place(layers.own.deep_probe.as_ref()))
+        Load::new(name, deep, deep_cost, place(layers.own.deep_probe.as_ref())).deep()
     }));
     for load in &mut loads {
         load.accounts = endpoints.iter().map(|one| one.rules.account).collect();
+        let checks = endpoints.iter().filter_map(|one| load.check(&one.endpoint));
+        load.each = checks.map(quota::calls).max().unwrap_or(1);
     }
     compare(&endpoints, ctx);
     needs_tls(layers.own.probe.as_ref(), &endpoints, ctx);

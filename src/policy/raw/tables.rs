@@ -234,14 +234,26 @@ choices! {
         Tls = "tls",
         /// Pinecone's data plane: index statistics with the API key.
         Pinecone = "pinecone",
-        /// Neo4j by Bolt or HTTP address.
+        /// Neo4j by Bolt or HTTP address: handshake, and now and then a query.
         Neo4j = "neo4j",
-        /// Graphlit's API: TLS handshake.
+        /// The writer among the members of a Neo4j cluster.
+        Neo4jCluster = "neo4j-cluster",
+        /// Graphlit's API: TLS handshake, and now and then a query.
         Graphlit = "graphlit",
-        /// Tavily's API: TLS handshake.
+        /// Tavily's API: TLS handshake, and now and then what is used up.
         Tavily = "tavily",
         /// An MCP server over streamable HTTP.
         Mcp = "mcp",
+        /// An MCP server over the standard streams of a private child.
+        McpStdio = "mcp-stdio",
+        /// Redis.
+        Redis = "redis",
+        /// `PostgreSQL`.
+        Postgres = "postgres",
+        /// Any gRPC service with the standard health service.
+        Grpc = "grpc",
+        /// A DNS server.
+        Dns = "dns",
     }
 
     /// How one of several usable endpoints of a tier is chosen.
