@@ -7,6 +7,7 @@
 //! Invariants
 //! 1. One deadline covers the whole attempt: resolving, connecting, TLS, request and body.
 //! 2. One attempt uses one address, on a fresh connection: a kept one would hide a dead listener.
+//!    Every address is tried where the policy asks for that, each by an attempt of its own.
 //!    Only where the policy asks for it, a connection or a stream of health outlives its attempt.
 //! 3. What is read from a peer is bounded, and what is kept of it more so.
 //! 4. No redirect is followed, no proxy variable is read, and TLS never falls back to plain text.
