@@ -5,4 +5,5 @@ mod connect;
 mod hostile;
 mod http;
 mod rig;
+mod session;
 mod tcp;

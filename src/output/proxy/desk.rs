@@ -15,7 +15,7 @@ use crate::core::id::{EndpointName, Revision};
 use crate::core::rng::mix;
 use crate::output::proxy::authority::Authority;
 use crate::output::proxy::choose::{Chooser, Lanes, Placed};
-use crate::output::proxy::http::{Budget, set_headers};
+use crate::output::proxy::http::{Budget, Sessions, set_headers};
 use crate::output::proxy::lane::Lane;
 use crate::output::proxy::latest::Latest;
 use crate::output::proxy::routing::{Part, Peer, Routing};
@@ -59,6 +59,7 @@ pub(super) struct Desk {
     /// Requests that may still come in.
     pub(super) requests: Latest<Semaphore>,
     pub(super) budget: Budget,
+    pub(super) sessions: Sessions,
     /// Connections that went on after a request.
     pub(super) tunnels: TaskTracker,
     /// Issues certificates for the hosts that are opened; made before the proxy listens.
@@ -82,6 +83,7 @@ impl Desk {
             places: Latest::new(Semaphore::new(spec.max_connections)),
             requests: Latest::new(Semaphore::new(spec.max_connections)),
             budget: Budget::new(Instant::now()),
+            sessions: Sessions::default(),
             tunnels: TaskTracker::new(),
             authority: OnceLock::new(),
             closing: CancellationToken::new(),
@@ -121,6 +123,15 @@ impl Desk {
         let lanes = Lanes { strategy: routing.strategy, active, all };
         self.part(&before, &lanes, lost, Instant::now() + spec.drain);
         self.lanes.store(lanes);
+    }
+
+    /// Whether an endpoint is among those that calls are sent to first.
+    pub(super) fn offers(&self, endpoint: &EndpointName) -> bool {
+        let lanes = self.lanes.load();
+        let mut known = lanes.all.iter();
+        known.any(|one| {
+            one.lane.labels.endpoint == *endpoint && matches!(one.part, Part::Candidate(_))
+        })
     }
 
     /// This revision is what calls go by.

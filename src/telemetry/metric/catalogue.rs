@@ -200,7 +200,7 @@ catalogue! {
     PROXY_RETRIES: Counter Count "mcp_failover_proxy_retries_total" ["output" "result"]
         "Requests that a proxy sent once more to another endpoint, or did not because the budget was spent: retried, denied.";
     PROXY_REFUSED: Counter Count "mcp_failover_proxy_refused_total" ["output" "reason"]
-        "Callers that a proxy turned away itself: busy, invalid, unreached, forbidden.";
+        "Callers that a proxy turned away itself: busy, invalid, unreached, forbidden, gone.";
     PROXY_FIRST_BYTE: Histogram Seconds "mcp_failover_proxy_first_byte_seconds" ["output" "service"] ATTEMPT
         "From a request, or the first byte of a connection, to the first byte of the answer.";
     STORE_WRITES: Counter Count "mcp_failover_store_writes_total" ["result"]

@@ -390,7 +390,7 @@ pub fn proxy_retry(output: &str, granted: bool) {
     add(&PROXY_RETRIES, &[output, if granted { "retried" } else { "denied" }], 1);
 }
 
-/// A proxy turned a caller away: `busy`, `invalid`, `unreached`, `forbidden`.
+/// A proxy turned a caller away: `busy`, `invalid`, `unreached`, `forbidden`, `gone`.
 pub fn proxy_refused(output: &str, reason: &'static str) {
     add(&PROXY_REFUSED, &[output, reason], 1);
 }

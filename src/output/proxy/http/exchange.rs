@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -15,8 +16,10 @@ use tokio::time::Instant;
 use crate::core::outcome::Outcome;
 use crate::output::proxy::desk::{Desk, Spec};
 use crate::output::proxy::http::head;
+use crate::output::proxy::http::pool::Outgoing;
 use crate::output::proxy::http::replay::Source;
 use crate::output::proxy::http::serve::{Arrival, Refusal, Reply};
+use crate::output::proxy::http::session::{Named, Session};
 use crate::output::proxy::http::tied::{Tie, Tied};
 use crate::output::proxy::http::upgrade;
 use crate::output::proxy::http::verdict::{self, Failure};
@@ -43,7 +46,7 @@ pub(in crate::output::proxy) async fn exchange(
     let (parts, body) = request.into_parts();
     let safe = head::idempotent(&parts.method);
     let source = Source::new(body);
-    Call { desk, spec, parts, source, safe, place: Some(place) }.run().await
+    Call { desk, spec, parts, source, session: None, safe, place: Some(place) }.run().await
 }
 
 /// Whether a request may be served at all.
@@ -60,28 +63,39 @@ fn admit(arrival: &Arrival, request: &Request<Incoming>) -> Result<(), Refusal> 
     }
 }
 
-struct Call<'a> {
-    desk: &'a Arc<Desk>,
-    spec: Arc<Spec>,
-    parts: Parts,
-    source: Source,
+/// A request on its way.
+pub(super) struct Call<'a> {
+    pub(super) desk: &'a Arc<Desk>,
+    pub(super) spec: Arc<Spec>,
+    pub(super) parts: Parts,
+    pub(super) source: Source,
+    /// The MCP session that it belongs to.
+    pub(super) session: Option<Arc<Session>>,
     /// Whether it may be done twice.
     safe: bool,
     place: Option<OwnedSemaphorePermit>,
 }
 
+/// An answer that has begun.
+pub(super) type Begun = (Response<Incoming>, Tie, Outcome);
+
 impl Call<'_> {
     async fn run(mut self) -> Response<Reply> {
-        let mut lanes: VecDeque<Arc<Lane>> = self.desk.order().into();
+        match self.desk.sessions.find(&self.parts.headers) {
+            Named::Not => {}
+            Named::Known(session) => self.session = Some(session),
+            Named::Forgotten => return Refusal::Gone.answer(self.desk),
+        }
+        let mut lanes: VecDeque<Arc<Lane>> = self.lanes().await.into();
         if lanes.is_empty() {
             return Refusal::NoEndpoint.answer(self.desk);
         }
         let mut attempts = 0;
-        let mut bad: Option<(Response<Incoming>, Tie, Outcome)> = None;
+        let mut bad: Option<Begun> = None;
         let mut refusal = Refusal::Unreached;
         while let Some(lane) = lanes.pop_front() {
             attempts += 1;
-            match self.attempt(&lane).await {
+            match self.visit(&lane).await {
                 Ok((response, tie, outcome)) => {
                     let again = self.is_bad(response.status()) && !lanes.is_empty();
                     bad = Some((response, tie, outcome));
@@ -103,7 +117,10 @@ impl Call<'_> {
             }
         }
         match bad {
-            Some((response, tie, outcome)) => self.pass(response, tie, outcome),
+            Some((mut response, tie, outcome)) => {
+                self.settle(&tie.lane, &mut response).await;
+                self.pass(response, tie, outcome)
+            }
             None => refusal.answer(self.desk),
         }
     }
@@ -115,13 +132,13 @@ impl Call<'_> {
             Failure::Unreached(_) => true,
             Failure::Cut => self.repeatable(),
             Failure::Broken(_) => self.may_repeat(attempts),
-            Failure::Caller => false,
+            Failure::Caller | Failure::Gone => false,
         }
     }
 
     /// Whether sending it once more is safe, and can be done.
     fn repeatable(&self) -> bool {
-        self.safe && self.source.replayable()
+        (self.safe || self.says_nothing_new()) && self.source.replayable()
     }
 
     /// Whether it may be sent once more: safe, allowed so many times, and paid for.
@@ -139,10 +156,8 @@ impl Call<'_> {
         self.spec.policy.retry.statuses.contains(&status.as_u16())
     }
 
-    async fn attempt(
-        &mut self,
-        lane: &Arc<Lane>,
-    ) -> Result<(Response<Incoming>, Tie, Outcome), Failure> {
+    /// Sends it to one endpoint.
+    pub(super) async fn attempt(&self, lane: &Arc<Lane>) -> Result<Begun, Failure> {
         let policy = &self.spec.policy;
         let (cut, entered) = (lane.cut(), lane.enter());
         let request = self.request(lane).ok_or(Failure::Caller)?;
@@ -166,6 +181,7 @@ impl Call<'_> {
         match answered {
             Ok(response) => {
                 lane.answered(took);
+                lane.tally.sent.fetch_add(self.source.taken(), Ordering::Relaxed);
                 self.desk.proven(&lane.labels.endpoint);
                 let outcome = verdict::outcome(response.status(), response.headers(), ours);
                 lane.tell(&self.desk.feedback, outcome, took);
@@ -180,11 +196,11 @@ impl Call<'_> {
         }
     }
 
-    fn request(&self, lane: &Lane) -> Option<Request<crate::output::proxy::http::replay::Replay>> {
+    fn request(&self, lane: &Lane) -> Option<Request<Outgoing>> {
         let set = self.spec.headers(&lane.labels.endpoint);
         let mut headers = self.parts.headers.clone();
         let host = head::outgoing(&mut headers, set);
-        let mut request = Request::new(self.source.attempt());
+        let mut request = Request::new(Outgoing::Left(self.source.attempt()));
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = head::address(&lane.upstream, host.as_ref(), &self.parts.uri)?;
         *request.headers_mut() = headers;

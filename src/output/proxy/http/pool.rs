@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{Either, Full};
 use hyper::Uri;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -23,7 +25,10 @@ const HEADERS_MAX: usize = 200;
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 
 /// Sends requests to one upstream over kept connections.
-pub(in crate::output::proxy) type Pool = Client<Connector, Replay>;
+pub(in crate::output::proxy) type Pool = Client<Connector, Outgoing>;
+
+/// What is sent: a caller's body, or one of ours.
+pub(in crate::output::proxy) type Outgoing = Either<Replay, Full<Bytes>>;
 
 /// A pool without connections.
 pub(in crate::output::proxy) fn new(dialler: Arc<Dialler>, within: Duration) -> Pool {

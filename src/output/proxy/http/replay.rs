@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
@@ -73,6 +73,29 @@ impl Source {
             }
             sleep_until(due).await;
         }
+    }
+
+    /// All of it, when it is small and was taken to its end.
+    pub(super) fn kept(&self) -> Option<Bytes> {
+        let state = self.lock();
+        if !(state.whole && state.ended) {
+            return None;
+        }
+        match state.kept.as_slice() {
+            [one] => Some(one.clone()),
+            several => {
+                let mut all = BytesMut::with_capacity(state.bytes);
+                for piece in several {
+                    all.extend_from_slice(piece);
+                }
+                Some(all.freeze())
+            }
+        }
+    }
+
+    /// Bytes taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        u64::try_from(self.lock().bytes).unwrap_or(u64::MAX)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

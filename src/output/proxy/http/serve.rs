@@ -141,6 +141,8 @@ pub(in crate::output::proxy) enum Refusal {
     Invalid,
     /// A browser of somebody else, most likely.
     Forbidden,
+    /// The session that is named is no more: the caller is to open another.
+    Gone,
     /// The service has no endpoint that may be used.
     NoEndpoint,
     /// No endpoint answered.
@@ -159,6 +161,7 @@ impl Refusal {
             Self::Forbidden => {
                 (StatusCode::FORBIDDEN, "forbidden", "only for callers on this host")
             }
+            Self::Gone => (StatusCode::NOT_FOUND, "gone", "no such session"),
             Self::NoEndpoint => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unreached", "no endpoint is in use")
             }

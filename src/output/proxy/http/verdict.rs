@@ -24,6 +24,8 @@ pub(super) enum Failure {
     Cut,
     /// It was the caller's doing.
     Caller,
+    /// The caller's session cannot go on.
+    Gone,
 }
 
 impl Failure {
@@ -31,7 +33,7 @@ impl Failure {
     pub(super) const fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Unreached(outcome) | Self::Broken(outcome) => Some(outcome),
-            Self::Cut | Self::Caller => None,
+            Self::Cut | Self::Caller | Self::Gone => None,
         }
     }
 
@@ -41,6 +43,7 @@ impl Failure {
             Self::Unreached(Outcome::Timeout) | Self::Broken(Outcome::Timeout) => Refusal::Late,
             Self::Unreached(_) | Self::Broken(_) | Self::Cut => Refusal::Unreached,
             Self::Caller => Refusal::Invalid,
+            Self::Gone => Refusal::Gone,
         }
     }
 }
