@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod child;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod common;

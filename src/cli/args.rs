@@ -6,9 +6,11 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::check::Check;
+use crate::cli::child_init::{ChildInit, child_guard};
 use crate::cli::completions::Completions;
 use crate::cli::demo::Demo;
 use crate::cli::drain::{Drain, Undrain};
+use crate::cli::exec::Exec;
 use crate::cli::exit::Exit;
 use crate::cli::explain::Explain;
 use crate::cli::failure::Failure;
@@ -55,6 +57,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Run),
+    Exec(Exec),
     Check(Check),
     Probe(Probe),
     Status(Status),
@@ -76,12 +79,18 @@ enum Command {
     Demo(Demo),
     Completions(Completions),
     Man(Manual),
+    #[command(hide = true)]
+    ChildInit(ChildInit),
+    /// End the groups named on standard input when it closes.
+    #[command(hide = true)]
+    ChildGuard,
 }
 
 impl Command {
     fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Run(command) => command.run(terminal),
+            Self::Exec(command) => command.run(terminal),
             Self::Check(command) => command.run(terminal),
             Self::Probe(command) => command.run(terminal),
             Self::Status(command) => command.run(terminal),
@@ -103,6 +112,8 @@ impl Command {
             Self::Demo(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal),
             Self::Man(command) => command.run(terminal),
+            Self::ChildInit(command) => Ok(command.run(terminal)),
+            Self::ChildGuard => Ok(child_guard()),
         }
     }
 }

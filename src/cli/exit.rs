@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Unhealthy,
     /// The policy is not valid, or there is none (`EX_CONFIG` of sysexits).
     PolicyInvalid,
+    /// The server that was run ended so.
+    Server(u8),
 }
 
 impl Exit {
@@ -26,6 +28,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unhealthy => 3,
             Self::PolicyInvalid => 78,
+            Self::Server(code) => code,
         }
     }
 }

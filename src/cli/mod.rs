@@ -12,11 +12,13 @@
 
 mod args;
 mod check;
+mod child_init;
 mod completions;
 mod connect;
 mod demo;
 mod drain;
 mod events;
+mod exec;
 mod exit;
 mod explain;
 mod failure;
@@ -33,6 +35,7 @@ mod reload;
 mod render;
 mod run;
 mod schema;
+mod server;
 mod status;
 mod switch;
 mod table;

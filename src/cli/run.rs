@@ -1,5 +1,6 @@
 //! `run`: the sidecar itself, in the foreground.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,9 +11,13 @@ use crate::cli::failure::Failure;
 use crate::cli::locate::PolicyArgs;
 use crate::cli::terminal::Terminal;
 use crate::daemon::{self, RunError, RunOptions};
+use crate::output::child::Command;
 use crate::telemetry::log;
 
-/// Run the sidecar in the foreground.
+/// Run the sidecar in the foreground, alone or as the parent of the MCP server.
+///
+/// With a command, it starts the server with the active endpoints' variables and makes a switch
+/// effective in it as `[child]` of the policy says; it ends with the server and with its exit code.
 ///
 /// On SIGTERM or SIGINT it drains and exits with 0.
 ///
@@ -34,6 +39,9 @@ pub(crate) struct Run {
     /// How to log: auto (text on a terminal, JSON otherwise), text or json.
     #[arg(long, value_name = "FORMAT", default_value = "auto", env = "MCP_FAILOVER_LOG_FORMAT")]
     log_format: String,
+    /// The MCP server's command.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
 }
 
 impl Run {
@@ -44,10 +52,11 @@ impl Run {
         let mut options = RunOptions::new(policy_path);
         options.state_dir = self.state_dir;
         options.strict = self.strict;
+        options.command = Command::new(self.command);
         let ended = block_on(daemon::run(options))?;
         drop(guard);
         match ended {
-            Ok(()) => Ok(Exit::Fine),
+            Ok(code) => Ok(code.map_or(Exit::Fine, Exit::Server)),
             Err(error) => {
                 if let RunError::PolicyInvalid { text, .. } = &error {
                     terminal.say(text);

@@ -16,6 +16,7 @@ mod outputs;
 mod readers;
 mod references;
 mod reload;
+mod server;
 mod sharing;
 mod start;
 mod surfaces;
@@ -23,6 +24,8 @@ mod surfaces;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
+
+use crate::output::child::Command;
 
 pub use clock::{Clock, rfc3339};
 pub use start::run;
@@ -40,6 +43,8 @@ pub struct RunOptions {
     pub handle_signals: bool,
     /// Whether an invalid policy at start is fatal even if a last good one is on disk.
     pub strict: bool,
+    /// The MCP server, when we are the one who runs it.
+    pub command: Option<Command>,
 }
 
 impl RunOptions {
@@ -52,6 +57,7 @@ impl RunOptions {
             shutdown: CancellationToken::new(),
             handle_signals: true,
             strict: false,
+            command: None,
         }
     }
 }

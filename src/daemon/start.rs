@@ -25,6 +25,7 @@ use crate::daemon::outputs::Outputs;
 use crate::daemon::readers::{Drawn, Readers};
 use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
+use crate::daemon::server::Server;
 use crate::daemon::surfaces::{Served, Surfaces};
 use crate::daemon::{RunError, RunOptions};
 use crate::output::Board;
@@ -43,7 +44,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start at all: the policy is unusable and no last good one is there, or another
 /// sidecar holds the state directory. Once it runs, only the order to stop makes it return.
-pub async fn run(options: RunOptions) -> Result<(), RunError> {
+pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     let clock = Clock::start();
     let signals = options.handle_signals.then(Signals::install).transpose()?;
     let metrics = metric::install();
@@ -78,13 +79,18 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
         let (watcher, shutdown) = (Arc::clone(&watcher), options.shutdown.clone());
         tokio::spawn(signals.serve(watcher, shutdown, hurry.clone()));
     }
-    let outputs = Outputs::new(Board {
+    let board = Board {
         configs: effects.configs.subscribe(),
         offers: effects.offers.subscribe(),
         reports: report_sender,
         feedback: feedback_sender,
         generation: generation(&clock),
-    });
+    };
+    let server = options
+        .command
+        .map(|command| Server::start(command, policy.child.clone(), &board, &options.shutdown))
+        .transpose()?;
+    let outputs = Outputs::new(board);
     let parts = Parts {
         effects,
         outputs,
@@ -96,8 +102,12 @@ pub async fn run(options: RunOptions) -> Result<(), RunError> {
     };
     let mut driver = assemble(&policy, parts, restored);
     driver.run(&mut queues, &options.shutdown).await;
+    let code = match server {
+        Some(server) => Some(server.ended().await),
+        None => None,
+    };
     Box::pin(drain(driver, queues, store_thread, &hurry)).await;
-    Ok(())
+    Ok(code)
 }
 
 /// Tells this run from the one before and the one after.

@@ -107,7 +107,7 @@ fn variables(file: &EnvFile, config: &ActiveConfig) -> Result<Variables, OutputE
 }
 
 /// `MCP_FAILOVER_<SERVICE>_ENDPOINT`.
-fn endpoint_variable(service: &str) -> String {
+pub(super) fn endpoint_variable(service: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     format!("MCP_FAILOVER_{}_ENDPOINT", service.chars().map(plain).collect::<String>())
 }

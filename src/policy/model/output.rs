@@ -235,7 +235,7 @@ pub enum OnSwitch {
 /// What the child speaks on its standard streams.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ChildStdio {
-    /// MCP if the first thing that is said to it is a JSON-RPC message.
+    /// MCP if our standard input is a pipe or a socket, as an MCP host gives it.
     #[default]
     Auto,
     /// MCP.

@@ -164,7 +164,7 @@ choices! {
 
     /// What the child speaks on its standard streams.
     enum ChildStdio or UnknownValue {
-        /// MCP if the first thing that is said to it is a JSON-RPC message.
+        /// MCP if our standard input is a pipe or a socket, as an MCP host gives it.
         Auto = "auto",
         /// MCP.
         Mcp = "mcp",

@@ -1,0 +1,8 @@
+//! The supervised server from outside: the binary between clients and servers.
+
+mod host;
+mod process;
+mod run;
+mod sdk;
+mod sidecar;
+mod switch;
