@@ -3,7 +3,7 @@
 use super::Place;
 
 /// Every command, with arguments that make it print help.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "run",
     "exec",
     "check",
