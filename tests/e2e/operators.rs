@@ -109,6 +109,21 @@ fn a_paused_service_is_only_observed() {
 }
 
 #[test]
+fn the_status_says_what_is_left_of_a_quota_and_where_the_time_went() {
+    let scene = Scene::new();
+    let headers = [("X-RateLimit-Limit", "100"), ("X-RateLimit-Remaining", "7")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    scene.primary.set(Behaviour::Answer(200, headers, "{\"status\":\"ok\"}".to_owned()));
+    let primary = |status: &Value| status["services"]["search"]["endpoints"]["primary"].clone();
+    let told = |status: &Value| primary(status)["quota"]["remaining"] == 7;
+    let status = scene.sidecar.wait_until("the quota in the status", told);
+    let primary = primary(&status);
+    assert_eq!(primary["quota"]["limit"], 100);
+    assert!(primary["phases"]["total"].is_f64(), "{primary}");
+    assert!(scene.must(&["status"]).contains("7 of 100 left"));
+}
+
+#[test]
 fn status_and_explain_and_history_speak_to_programs_and_people() {
     let scene = Scene::new();
     let status: Value = serde_json::from_str(&scene.must(&["status", "--json"])).expect("JSON");
