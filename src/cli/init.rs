@@ -59,6 +59,10 @@ impl Init {
     }
 }
 
+/// What a service's deep probe cannot do without: the end of a variable's name.
+const DEEP_NEEDS: [(&str, &str); 3] =
+    [("neo4j", "_PASSWORD"), ("graphlit", "_JWT_SECRET"), ("tavily", "_API_KEY")];
+
 /// One service found.
 #[derive(Debug, Eq, PartialEq)]
 struct Found {
@@ -132,6 +136,14 @@ fn service_text(found: &Found) -> String {
     let mut text = format!("\n[services.{service}]\npreset   = \"{service}\"\ncritical = true\n");
     let own: BTreeMap<String, String> =
         found.primary.iter().map(|name| (name.clone(), name.clone())).collect();
+    let lacking = DEEP_NEEDS.iter().any(|(needy, ending)| {
+        *needy == service && !found.primary.iter().any(|name| name.ends_with(ending))
+    });
+    if lacking {
+        text.push_str(
+            "deep_probe = { type = \"none\" }   # it needs a credential, and none was set\n",
+        );
+    }
     text.push_str(&endpoint_text(service, "primary", 0, &own));
     for (tier, (name, variables)) in (1..).zip(&found.backups) {
         text.push_str(&endpoint_text(service, name, tier, variables));
@@ -244,5 +256,14 @@ mod tests {
         let text = policy(&found, "out.env");
         assert!(text.contains("# TAVILY_API_KEY = \"${TAVILY_BACKUP_API_KEY}\""), "{text}");
         assert!(text.contains("path = \"out.env\""), "{text}");
+    }
+
+    #[test]
+    fn a_deep_probe_that_lacks_its_credential_is_left_out() {
+        let deep =
+            |list| policy(&discover(&names(list)), "out.env").contains("deep_probe = { type");
+        assert!(deep(&["NEO4J_URI"]));
+        assert!(!deep(&["NEO4J_URI", "NEO4J_PASSWORD"]));
+        assert!(!deep(&["TAVILY_API_KEY"]));
     }
 }
