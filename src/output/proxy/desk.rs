@@ -69,6 +69,8 @@ pub(super) struct Desk {
     /// The revision shown last, and the one that an answer has proven to be in use.
     revision: AtomicU64,
     proven: AtomicU64,
+    /// The latest move away from an unusable endpoint that was followed.
+    moved: AtomicU64,
     chooser: Chooser,
     /// Lanes that calls no longer go to, while something is open on them.
     old: std::sync::Mutex<Vec<Arc<Lane>>>,
@@ -89,6 +91,7 @@ impl Desk {
             closing: CancellationToken::new(),
             revision: AtomicU64::new(0),
             proven: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             chooser: Chooser::new(seed),
             old: std::sync::Mutex::default(),
             spec: Latest::new(Spec::new(spec)),
@@ -119,7 +122,9 @@ impl Desk {
             peers.map(|peer| Placed { lane: lane(peer, &before, spec), part: peer.part }).collect();
         let place = |name: &EndpointName| routing.peers.iter().position(|peer| peer.name == *name);
         let active = routing.active.as_ref().and_then(place);
-        let lost = routing.lost.as_ref().and_then(place);
+        // Once for each move: later it may serve again, as the next best.
+        let lost = routing.lost.as_ref().filter(|(_, revision)| self.is_news(*revision));
+        let lost = lost.and_then(|(name, _)| place(name));
         let lanes = Lanes { strategy: routing.strategy, active, all };
         self.part(&before, &lanes, lost, Instant::now() + spec.drain);
         self.lanes.store(lanes);
@@ -192,6 +197,10 @@ impl Desk {
         for lane in lanes.all.iter().map(|one| &one.lane).chain(old.iter()) {
             lane.clear(true);
         }
+    }
+
+    fn is_news(&self, moved: Revision) -> bool {
+        self.moved.fetch_max(moved.get(), Ordering::Relaxed) < moved.get()
     }
 
     /// Decides for every lane whether what is open on it stays, drains or is cut.

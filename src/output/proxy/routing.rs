@@ -1,7 +1,7 @@
 //! Where the calls to one service may go, at one moment: the engine's offer, with addresses.
 
 use crate::core::action::MoveKind;
-use crate::core::id::{EndpointName, ServiceName};
+use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::core::rules::Strategy;
 use crate::core::select::Candidate;
 use crate::output::{ActiveConfig, Offers};
@@ -14,8 +14,9 @@ pub(super) struct Routing {
     pub(super) strategy: Strategy,
     /// The endpoint published; `None` when the service is to fail.
     pub(super) active: Option<EndpointName>,
-    /// The endpoint that was left because it was unusable, if the latest move was of that kind.
-    pub(super) lost: Option<EndpointName>,
+    /// The endpoint that was left because it was unusable, if the latest move was of that kind, and
+    /// the revision of that move.
+    pub(super) lost: Option<(EndpointName, Revision)>,
     /// The endpoints that have an address.
     pub(super) peers: Vec<Peer>,
 }
@@ -65,7 +66,7 @@ impl Routing {
         Some(Self {
             strategy: offer.strategy,
             active: offer.active.clone(),
-            lost: lost.and_then(|moved| moved.from.clone()),
+            lost: lost.and_then(|moved| Some((moved.from.clone()?, moved.revision))),
             peers: peers.collect(),
         })
     }
