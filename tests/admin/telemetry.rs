@@ -12,7 +12,8 @@ use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::telemetry::log::{self, Format};
 use mcp_failover::telemetry::metric::{
-    self, AlertResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases, Reload, Stall, WatchMode,
+    self, AlertResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases, ProxyLabels, Reload,
+    Stall, WatchMode,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -104,6 +105,7 @@ fn say_everything() {
     metric::output_written("env", Ok(Revision::new(7)), second);
     metric::drift_repaired("env");
     metric::hook_ran("env", HookResult::Timeout);
+    say_of_a_proxy(&service);
     metric::store_written(true, second);
     metric::alert("pager", AlertResult::Delivered);
     metric::alerts_queued("pager", 1);
@@ -111,6 +113,18 @@ fn say_everything() {
     metric::control_request("status", true);
     metric::loop_lag(second);
     metric::process_started(1_700_000_000.0);
+}
+
+fn say_of_a_proxy(service: &ServiceName) {
+    let (_, endpoint) = names();
+    let place = ProxyLabels { output: "proxy", service, endpoint: &endpoint };
+    metric::proxy_requests(&place, Outcome::Ok.label(), 1);
+    metric::proxy_open(&place, 1);
+    metric::proxy_bytes(&place, 5, 7);
+    metric::proxy_cut(&place, 1, 1);
+    metric::proxy_retry("proxy", true);
+    metric::proxy_refused("proxy", "busy");
+    metric::proxy_first_byte("proxy", service, Duration::from_secs(1));
 }
 
 /// Kind by name, and label names by name, as exposed.
@@ -209,8 +223,25 @@ fn a_metric_carries_no_label_but_names_and_words_of_ours() {
         assert!(!metric.labels.contains(&"endpoint"), "{}: too many series", metric.name);
     }
     let bounded = [
-        "service", "endpoint", "state", "kind", "outcome", "phase", "reason", "event", "listener",
-        "result", "mode", "output", "alert", "route", "code", "request", "version",
+        "service",
+        "endpoint",
+        "state",
+        "kind",
+        "outcome",
+        "phase",
+        "reason",
+        "event",
+        "listener",
+        "result",
+        "mode",
+        "output",
+        "alert",
+        "route",
+        "code",
+        "request",
+        "version",
+        "direction",
+        "cause",
     ];
     for metric in CATALOGUE {
         for label in metric.labels {
