@@ -4,7 +4,8 @@
 //! nothing of messages.
 //!
 //! Invariants
-//! 1. At most one process is on its way to take over, and it has the newest configuration.
+//! 1. At most one process is on its way to take over, and it has the newest configuration, or is
+//!    replaced as soon as it serves or has had its time.
 //! 2. Attempts that fail are repeated with growing waits, without end; a process that lived long
 //!    makes them begin anew, and a new configuration is tried at once.
 //! 3. After [`Plan::close`] nothing is started.
@@ -18,6 +19,10 @@ use crate::core::time::Instant;
 use crate::output::child::session::Generation;
 use crate::policy::model::OnSwitch;
 use crate::policy::secret::Secret;
+
+/// With nobody to serve, a process on its way has this long before a later configuration takes its
+/// place.
+const FAIR_START: Duration = Duration::from_secs(5);
 
 /// The variables of a configuration, and which it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -131,6 +136,7 @@ impl Plan {
             && process.wanted.variables == wanted.variables
         {
             process.wanted.revision = wanted.revision;
+            self.retry_at = None;
             return Vec::new();
         }
         if let Some((generation, process)) = &mut self.serving {
@@ -150,6 +156,14 @@ impl Plan {
             }
         }
         self.failures = 0;
+        if let (Some((_, process)), None) = (&self.coming, &self.serving) {
+            // Changes that come faster than a process starts must not keep all of them from it.
+            let fair = process.since + FAIR_START;
+            if now < fair {
+                self.retry_at = Some(fair);
+                return Vec::new();
+            }
+        }
         self.replace(now)
     }
 
@@ -162,7 +176,18 @@ impl Plan {
         self.serving = self.coming.take();
         let Some((_, process)) = &mut self.serving else { return Vec::new() };
         process.since = now;
-        vec![Order::Effective(generation, process.wanted.revision)]
+        let mut orders = vec![Order::Effective(generation, process.wanted.revision)];
+        self.retry_at = None;
+        let outdated = |wanted: &&Wanted| wanted.variables != process.wanted.variables;
+        let Some(newest) = self.wanted.as_ref().filter(outdated) else { return orders };
+        match self.rules.on_switch {
+            OnSwitch::Warm | OnSwitch::Restart => orders.extend(self.replace(now)),
+            OnSwitch::Signal(signal) => {
+                orders.push(Order::Signal(generation, newest.revision, signal));
+            }
+            OnSwitch::Nothing => {}
+        }
+        orders
     }
 
     /// A process cannot take over, and when it is tried again.
@@ -376,6 +401,21 @@ mod tests {
         assert_eq!(plan.deadline(), Some(at(62)));
         let orders = plan.tick(at(62));
         assert_eq!(orders, [Order::Start(number(3), wanted(1, "a"))]);
+    }
+
+    #[test]
+    fn changes_faster_than_a_start_do_not_keep_every_process_from_serving() {
+        let mut plan = served(OnSwitch::Restart, true);
+        assert_eq!(plan.configured(at(1), wanted(2, "b")), [Order::Park]);
+        assert_eq!(plan.ended(at(2), number(1)), [Order::Start(number(2), wanted(2, "b"))]);
+        assert_eq!(plan.configured(at(3), wanted(3, "c")), [], "the one on its way has its time");
+        let orders = plan.serves(at(4), number(2));
+        assert_eq!(orders, [Order::Effective(number(2), Revision::new(2)), Order::Park]);
+        assert_eq!(plan.ended(at(5), number(2)), [Order::Start(number(3), wanted(3, "c"))]);
+        // But one that hangs does not keep what would work from being tried.
+        assert_eq!(plan.configured(at(6), wanted(4, "d")), []);
+        assert_eq!(plan.deadline(), Some(at(10)));
+        assert_eq!(plan.tick(at(10)), [Order::Start(number(4), wanted(4, "d"))]);
     }
 
     #[test]
