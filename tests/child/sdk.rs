@@ -189,7 +189,8 @@ fn the_reference_server() {
         });
         let Some(both) = ready(client, server) else { return };
         let seen = drive(client, options.clone(), both);
-        assert!(seen["long"]["progress"].as_array().is_some_and(|all| all.len() >= 5), "{seen}");
+        // The fifth comes together with the answer, and a client that has its answer drops it.
+        assert!(seen["long"]["progress"].as_array().is_some_and(|all| all.len() >= 4), "{seen}");
     }
 }
 
