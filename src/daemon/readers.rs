@@ -5,13 +5,15 @@
 //!    status that nobody asked for again is not kept.
 //! 2. However many look, a status is drawn no more often than once in [`DRAW_GAP`] for each
 //!    [`DRAW_GAP_ENDPOINTS`]; a person who asks over the operators' socket gets the present one.
-//! 3. A reader whom the loop does not answer within [`PATIENCE`] is told so.
+//! 3. Readers of a drawing that is younger than that take it from a cell and leave the loop alone.
+//! 4. A reader whom the loop does not answer within [`PATIENCE`] is told so.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant as Moment, timeout};
 
 use crate::admin::document::StatusDocument;
 use crate::core::status::Status;
@@ -37,20 +39,43 @@ pub(crate) enum Look {
     Status(oneshot::Sender<Box<Status>>),
 }
 
+/// A drawing for everybody who looks soon enough after it.
+#[derive(Debug)]
+struct Shown {
+    document: Arc<StatusDocument>,
+    until: Moment,
+}
+
 /// Where readers ask; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
     looks: mpsc::Sender<Look>,
+    shown: Arc<ArcSwapOption<Shown>>,
     metrics: MetricsHandle,
 }
 
 impl Readers {
-    pub(crate) const fn new(looks: mpsc::Sender<Look>, metrics: MetricsHandle) -> Self {
-        Self { looks, metrics }
+    pub(crate) fn new(looks: mpsc::Sender<Look>, metrics: MetricsHandle) -> Self {
+        Self { looks, shown: Arc::default(), metrics }
+    }
+
+    /// What the loop keeps of its drawings; what it draws, these readers see.
+    pub(crate) fn drawn(&self) -> Drawn {
+        Drawn {
+            stale: false,
+            at: Instant::default(),
+            document: None,
+            shown: Arc::clone(&self.shown),
+        }
     }
 
     /// The status, not older than readers may expect; `None` when the loop does not answer.
     pub(crate) async fn document(&self) -> Option<Arc<StatusDocument>> {
+        if let Some(shown) = &*self.shown.load()
+            && Moment::now() < shown.until
+        {
+            return Some(Arc::clone(&shown.document));
+        }
         self.look(Look::Document).await
     }
 
@@ -78,12 +103,13 @@ impl Readers {
 }
 
 /// The latest drawing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Drawn {
     /// Whether something happened since.
     stale: bool,
     at: Instant,
     document: Option<Arc<StatusDocument>>,
+    shown: Arc<ArcSwapOption<Shown>>,
 }
 
 impl Drawn {
@@ -94,9 +120,16 @@ impl Drawn {
 
     /// Lets go of a drawing that nobody asks for any more.
     pub(crate) fn tidy(&mut self, now: Instant) {
-        if now >= self.at + KEPT {
-            self.document = None;
+        if now >= self.at + KEPT && self.document.take().is_some() {
+            self.shown.store(None);
         }
+    }
+
+    fn keep(&mut self, document: &Arc<StatusDocument>, now: Instant, gap: Duration) {
+        (self.stale, self.at) = (false, now);
+        self.document = Some(Arc::clone(document));
+        let shown = Shown { document: Arc::clone(document), until: Moment::now() + gap };
+        self.shown.store(Some(Arc::new(shown)));
     }
 
     fn fresh(&self, now: Instant, gap: Duration) -> Option<Arc<StatusDocument>> {
@@ -130,7 +163,8 @@ impl Driver {
         let mut document = self.effects.with_phases(document);
         document.references = self.references.documents(&self.clock);
         let document = Arc::new(document);
-        self.drawn = Drawn { stale: false, at: now, document: Some(Arc::clone(&document)) };
+        let gap = self.draw_gap();
+        self.drawn.keep(&document, now, gap);
         document
     }
 
@@ -159,7 +193,8 @@ mod tests {
             "policy": { "digest": "", "valid": true, "loaded_at": "", "path": "" },
             "services": {},
         }));
-        Drawn { stale: false, at: at(1_000), document: Some(Arc::new(document.unwrap())) }
+        let document = Some(Arc::new(document.unwrap()));
+        Drawn { stale: false, at: at(1_000), document, shown: Arc::default() }
     }
 
     #[test]
@@ -178,6 +213,18 @@ mod tests {
         assert!(drawn.document.is_some());
         drawn.tidy(at(6_000));
         assert!(drawn.document.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_who_come_soon_after_a_drawing_leave_the_loop_alone() {
+        let (looks, mut asked) = mpsc::channel(1);
+        let readers = Readers::new(looks, crate::telemetry::metric::install());
+        let document = drawn().document.unwrap();
+        readers.drawn().keep(&document, at(1_000), GAP);
+        assert!(readers.document().await.is_some());
+        assert!(asked.try_recv().is_err(), "the loop was asked");
+        tokio::time::advance(GAP).await;
+        assert!(readers.document().await.is_none(), "nobody draws another");
     }
 
     #[tokio::test(start_paused = true)]

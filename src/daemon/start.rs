@@ -22,7 +22,7 @@ use crate::daemon::keeper::{Keeper, Query};
 use crate::daemon::lapse::Attention;
 use crate::daemon::lifecycle::{Manager, Signals, probes_max};
 use crate::daemon::outputs::Outputs;
-use crate::daemon::readers::{Drawn, Readers};
+use crate::daemon::readers::Readers;
 use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::server::Server;
@@ -141,6 +141,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
     let now = clock.now();
     let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
     let (engine, actions) = Engine::new(Arc::clone(&policy.rules), restored, seed, now);
+    let drawn = readers.drawn();
     let admin = admin_state(&effects, &vitals, readers);
     let served = Served { admin, requests, hub: effects.hub.clone() };
     let surfaces = Surfaces::start(policy, served);
@@ -157,7 +158,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         watcher,
         manager: Manager::connect(),
         vitals,
-        drawn: Drawn::default(),
+        drawn,
         references,
         attention: Attention::new(clock.reading()),
         sidecar,
