@@ -1,5 +1,6 @@
 //! MCP servers: real ones, made ones, and those that mean harm.
 
+mod endurance;
 mod eras;
 mod fake;
 mod hostile;

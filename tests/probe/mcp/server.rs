@@ -143,6 +143,15 @@ impl Server {
         self.port
     }
 
+    /// The memory that it holds, in kilobytes.
+    pub(super) fn weight(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.expect("the kernel says it")
+    }
+
     /// What it printed so far.
     pub(super) fn said(&self) -> String {
         std::fs::read_to_string(self.said.path()).expect("its words are UTF-8")
