@@ -7,7 +7,7 @@ use std::path::Path;
 use divan::Bencher;
 use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::output::{ActiveConfig, ActiveService, publish, render, verify};
-use mcp_failover::policy::model::{EnvFile, EnvFormat, EnvMode};
+use mcp_failover::policy::model::{Content, Env, EnvFormat, File};
 use mcp_failover::policy::secret::Secret;
 
 const FORMATS: [EnvFormat; 5] =
@@ -27,22 +27,22 @@ fn config(revision: u64, endpoint: &str) -> ActiveConfig {
         let active = ActiveService {
             endpoint: Some(EndpointName::new(endpoint)),
             env: ["HOST", "KEY", "NAMESPACE"].map(variable).into(),
-            moved: None,
+            ..ActiveService::default()
         };
         (ServiceName::new(&format!("service-{index}")), active)
     };
     ActiveConfig { revision: Revision::new(revision), services: (0..4).map(service).collect() }
 }
 
-fn env_file(path: &Path) -> EnvFile {
-    EnvFile {
+fn env_file(path: &Path) -> File {
+    File {
         name: "bench".to_owned(),
         path: path.to_owned(),
-        format: EnvFormat::Dotenv,
-        mode: EnvMode::Own,
+        content: Content::Env(Env::default()),
         permissions: 0o600,
         owner: (None, None),
         services: Vec::new(),
+        check: None,
         on_change: Vec::new(),
     }
 }
@@ -70,7 +70,10 @@ fn switch(bencher: Bencher<'_, '_>, on: &str) {
 /// The text alone.
 #[divan::bench(args = FORMATS)]
 fn text(bencher: Bencher<'_, '_>, format: EnvFormat) {
-    let file = EnvFile { format, ..env_file(Path::new("x.env")) };
+    let file = File {
+        content: Content::Env(Env { format, ..Env::default() }),
+        ..env_file(Path::new("x.env"))
+    };
     let config = config(1, "primary");
     bencher.bench_local(|| render(&file, &config, None).unwrap());
 }

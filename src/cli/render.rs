@@ -10,7 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::output::{self, ActiveConfig, ActiveService};
-use crate::policy::model::{EnvFile, Output, Policy};
+use crate::policy::model::{File, Output, Policy};
 use crate::policy::secret::Secret;
 
 /// What stands for a value that is not shown.
@@ -38,10 +38,10 @@ impl Render {
     pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         let policy = self.control.policy().load(terminal)?;
         let files = policy.outputs.iter().filter_map(|output| match output {
-            Output::EnvFile(file) => Some(file),
+            Output::File(file) => Some(file),
             Output::Socket(_) | Output::Proxy(_) => None,
         });
-        let wanted: Vec<&EnvFile> = files.filter(|file| self.wants(file)).collect();
+        let wanted: Vec<&File> = files.filter(|file| self.wants(file)).collect();
         if let (Some(name), true) = (&self.output, wanted.is_empty()) {
             return Err(Failure::UnknownOutput { name: name.clone() });
         }
@@ -58,7 +58,7 @@ impl Render {
         Ok(Exit::Fine)
     }
 
-    fn wants(&self, file: &EnvFile) -> bool {
+    fn wants(&self, file: &File) -> bool {
         self.output.as_deref().is_none_or(|name| {
             name == file.name || file.path.as_os_str() == std::ffi::OsStr::new(name)
         })
@@ -90,7 +90,8 @@ fn config(policy: &Policy, revision: Revision, active: &Active, show: bool) -> A
         let endpoint = active.get(name).cloned().flatten();
         let known = endpoint.as_ref().and_then(|endpoint| service.endpoints.get(endpoint));
         let env = known.map(|endpoint| masked(&endpoint.env, show)).unwrap_or_default();
-        (name.clone(), ActiveService { endpoint, env, moved: None })
+        let url = known.and_then(|endpoint| endpoint.url.clone());
+        (name.clone(), ActiveService { endpoint, url, env, moved: None })
     });
     ActiveConfig { revision, services: services.collect() }
 }
@@ -100,7 +101,7 @@ fn masked(env: &BTreeMap<String, Secret>, show: bool) -> BTreeMap<String, Secret
     env.iter().map(|(name, secret)| (name.clone(), value(secret))).collect()
 }
 
-fn text(file: &EnvFile, config: &ActiveConfig) -> Result<String, Failure> {
+fn text(file: &File, config: &ActiveConfig) -> Result<String, Failure> {
     let failed = |source| Failure::Render { name: file.name.clone(), source };
     let bytes = output::render(file, config, None).map_err(failed)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -157,7 +157,7 @@ fn restore(opened: Option<&Opened>, policy: &Policy, clock: &Clock) -> Option<Re
 /// The revision that an output's file carries.
 fn written_revision(output: &Output) -> Option<Revision> {
     match output {
-        Output::EnvFile(file) => {
+        Output::File(file) => {
             let bytes = std::fs::read(&file.path).ok()?;
             crate::output::verify(&bytes).ok().map(|verified| verified.revision)
         }

@@ -454,13 +454,14 @@ pub(crate) fn configuration(
 ) -> ActiveConfig {
     let services = publication.active.iter().filter_map(|(name, endpoint)| {
         let service = policy.services.get(name)?;
-        let env = endpoint
-            .as_ref()
-            .and_then(|endpoint| service.endpoints.get(endpoint))
-            .map(|endpoint| endpoint.env.clone())
-            .unwrap_or_default();
-        let moved = moved.get(name).cloned();
-        Some((name.clone(), ActiveService { endpoint: endpoint.clone(), env, moved }))
+        let known = endpoint.as_ref().and_then(|endpoint| service.endpoints.get(endpoint));
+        let active = ActiveService {
+            endpoint: endpoint.clone(),
+            url: known.and_then(|endpoint| endpoint.url.clone()),
+            env: known.map(|endpoint| endpoint.env.clone()).unwrap_or_default(),
+            moved: moved.get(name).cloned(),
+        };
+        Some((name.clone(), active))
     });
     ActiveConfig { revision: publication.revision, services: services.collect() }
 }

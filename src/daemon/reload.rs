@@ -69,9 +69,9 @@ pub(crate) fn prove(path: &Path, text: &Arc<str>) -> Result<Proven, Box<Invalid>
 
 fn lines(diagnostics: &[Diagnostic], source: &Text<'_>) -> Vec<String> {
     let line = |one: &Diagnostic| {
-        let place = one.labels.first();
+        let (file, place) = one.place(source.name);
         let place = place.map_or_else(String::new, |at| format!(":{}:{}", at.line, at.column));
-        format!("{}{place}: {}: {}", source.name, one.code, one.message)
+        format!("{file}{place}: {}: {}", one.code, one.message)
     };
     diagnostics.iter().map(line).collect()
 }

@@ -4,6 +4,8 @@ use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::policy::template::Fault;
+
 /// Why an output could not be written. No message holds the value of a variable.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
@@ -28,6 +30,20 @@ pub enum OutputError {
     Clash {
         /// The variable.
         name: Box<str>,
+    },
+    /// The template cannot be filled in with what is active now.
+    #[error("fill in the template, {fault}")]
+    Template {
+        /// Where and why.
+        fault: Fault,
+    },
+    /// The check did not find the new file good.
+    #[error("put the new file in the place of {}: its check {why}", path.display())]
+    Refused {
+        /// The path.
+        path: Box<Path>,
+        /// Why, and what the command said, without values.
+        why: Box<str>,
     },
     /// The file to merge into cannot be understood well enough to keep what is in it.
     #[error("merge into the existing file: {why}")]
@@ -76,11 +92,32 @@ impl OutputError {
             Self::Uncarriable { .. } => Some("choose another format, such as json"),
             Self::Name { .. } => Some("use letters, digits and underscores, not a digit first"),
             Self::Clash { .. } => Some("rename it in one of them, or give each an output"),
+            Self::Template { .. } => Some("`mcp-failover check` shows it; the old file stays"),
+            Self::Refused { .. } => Some(
+                "the old file stays; repair the template, the endpoint's variables or the check",
+            ),
             Self::Foreign { .. } => Some("repair the file, or let the output own it"),
             Self::NotRegular { .. } => Some("name another path"),
             Self::Contended { .. } => Some("let only one program write it"),
             Self::Io { source, .. } => io_help(source),
             Self::Aborted { .. } => None,
+        }
+    }
+
+    /// Whether the new file may be in place all the same, as after a flush that failed. A refusal
+    /// comes before anything is put in place.
+    #[must_use]
+    pub const fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Template { .. } | Self::Refused { .. } => false,
+            Self::Uncarriable { .. }
+            | Self::Name { .. }
+            | Self::Clash { .. }
+            | Self::Foreign { .. }
+            | Self::Io { .. }
+            | Self::NotRegular { .. }
+            | Self::Contended { .. }
+            | Self::Aborted { .. } => true,
         }
     }
 

@@ -12,9 +12,12 @@
 //! 3. A hook runs only after the file it speaks of is on disk, and until it works or a newer
 //!    change takes its place, even if the sidecar is killed meanwhile and started again.
 //! 4. No output waits for another, and no write waits for a hook.
+//! 5. Where a file has a check, what its readers see has passed it.
 
 mod board;
+mod check;
 pub mod child;
+mod content;
 mod due;
 mod env_file;
 mod error;
@@ -23,6 +26,7 @@ mod place;
 pub mod proxy;
 mod publish;
 mod socket;
+mod template;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -38,9 +42,10 @@ use crate::policy::model::Output;
 use crate::policy::secret::Secret;
 
 pub use board::{Board, Effect, Feedback, Lease, Offers, Proof, ServiceOffer};
-pub use env_file::{Verified, VerifyError, render, verify};
+pub use content::{Change, render};
+pub use env_file::{Verified, VerifyError, verify};
 pub use error::OutputError;
-pub use publish::{Change, Published, publish};
+pub use publish::{Published, publish};
 
 /// What is active now, for every service.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,6 +61,8 @@ pub struct ActiveConfig {
 pub struct ActiveService {
     /// The active endpoint; `None` when the service is to fail rather than to be served.
     pub endpoint: Option<EndpointName>,
+    /// Its address, without user info and query, if it has one.
+    pub url: Option<String>,
     /// The endpoint's variables; empty when there is no endpoint.
     pub env: BTreeMap<String, Secret>,
     /// The latest move; `None` when nothing has moved since the sidecar started.
@@ -146,7 +153,7 @@ pub async fn follow(specs: watch::Receiver<Output>, board: Board, cancel: Cancel
 /// Runs one output until cancelled.
 pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
     match output {
-        Output::EnvFile(file) => worker::run(file, board.configs, board.reports, cancel).await,
+        Output::File(file) => worker::run(file, board.configs, board.reports, cancel).await,
         Output::Socket(socket) => socket::run(socket, board, cancel).await,
         Output::Proxy(proxy) => {
             let (_kept, specs) = watch::channel(*proxy);

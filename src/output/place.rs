@@ -71,6 +71,17 @@ pub(super) struct Access {
     pub(super) owner: (Option<u32>, Option<u32>),
 }
 
+/// Looks at a new file under its temporary name.
+pub(super) type Look<'a> = &'a dyn Fn(&Path) -> Result<(), OutputError>;
+
+/// What stands between a new file and its name.
+pub(super) struct Gate<'a> {
+    /// The check that it must pass, if there is one.
+    pub(super) check: Option<Look<'a>>,
+    /// Called when nothing but the system can stop the file any more.
+    pub(super) ready: &'a mut dyn FnMut(),
+}
+
 /// How the file was written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Written {
@@ -152,8 +163,7 @@ impl Place {
         for entry in Dir::read_from(&self.dir).map_err(sweeping)? {
             let entry = entry.map_err(sweeping)?;
             let suffix = entry.file_name().to_bytes().strip_prefix(prefix.as_bytes());
-            let random = |byte: &u8| byte.is_ascii_hexdigit();
-            if suffix.is_some_and(|suffix| suffix.len() == 8 && suffix.iter().all(random)) {
+            if suffix.is_some_and(|suffix| self.is_temporary(suffix)) {
                 match rustix::fs::unlinkat(&self.dir, entry.file_name(), AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(error) => return Err(sweeping(error)),
@@ -161,6 +171,20 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    fn is_temporary(&self, suffix: &[u8]) -> bool {
+        let (random, ending) = suffix.split_at_checked(8).unwrap_or((suffix, &[]));
+        let ours = |ending: &[u8]| {
+            let known = self.ending().map(OsStr::as_bytes);
+            ending.is_empty() || (known.is_some() && ending.strip_prefix(b".") == known)
+        };
+        random.len() == 8 && random.iter().all(u8::is_ascii_hexdigit) && ours(ending)
+    }
+
+    /// What stands behind the last dot of the name.
+    fn ending(&self) -> Option<&OsStr> {
+        Path::new(&self.name).extension()
     }
 
     /// What the file holds; `None` when there is none.
@@ -211,11 +235,13 @@ impl Place {
         bytes: &[u8],
         access: Access,
         seen: Option<Stamp>,
+        mut gate: Gate<'_>,
     ) -> Result<(Written, Stamp), OutputError> {
         let written = if self.is_mount_point() {
+            self.rehearse(bytes, &mut gate)?;
             self.overwrite(bytes, access)?
         } else {
-            match self.replace(bytes, access, seen)? {
+            match self.replace(bytes, access, seen, &mut gate)? {
                 Some(written) => written,
                 None => self.overwrite(bytes, access)?,
             }
@@ -232,8 +258,9 @@ impl Place {
         bytes: &[u8],
         access: Access,
         seen: Option<Stamp>,
+        gate: &mut Gate<'_>,
     ) -> Result<Option<Written>, OutputError> {
-        let mut temporary = self.temporary()?;
+        let mut temporary = self.temporary(gate.check.is_some())?;
         let file = &mut temporary.file;
         reserve(file.as_fd(), bytes.len(), FallocateFlags::empty())
             .map_err(self.failed("make room for"))?;
@@ -242,6 +269,7 @@ impl Place {
         rustix::fs::fchmod(&*file, Mode::from_raw_mode(access.mode))
             .map_err(|error| self.failed("set the permissions of")(error.into()))?;
         file.sync_all().map_err(self.failed("flush"))?;
+        self.pass(&temporary, gate)?;
         if self.metadata()?.map(|metadata| Stamp::of(&metadata)) != seen {
             return Err(self.contended());
         }
@@ -252,6 +280,38 @@ impl Place {
         }
         self.sync_dir()?;
         Ok(Some(Written { in_place: false, owner_kept }))
+    }
+
+    /// Where there is a check, shows it a copy of what is to be written in place.
+    fn rehearse(&self, bytes: &[u8], gate: &mut Gate<'_>) -> Result<(), OutputError> {
+        if gate.check.is_none() {
+            (gate.ready)();
+            return Ok(());
+        }
+        let mut temporary = self.temporary(true)?;
+        temporary.file.write_all(bytes).map_err(self.failed("write"))?;
+        self.pass(&temporary, gate)
+    }
+
+    /// Has the new file checked, which must leave it as it is.
+    fn pass(&self, temporary: &Temporary<'_>, gate: &mut Gate<'_>) -> Result<(), OutputError> {
+        if let Some(check) = gate.check {
+            let staged = parent(&self.path).join(&temporary.name);
+            let stamp = || -> io::Result<Stamp> { Ok(Stamp::of(&temporary.file.metadata()?)) };
+            let before = stamp().map_err(self.failed("look at the copy of"))?;
+            check(&staged)?;
+            let after = stamp().map_err(self.failed("look at the copy of"))?;
+            let named = std::fs::symlink_metadata(&staged).ok();
+            if after != before || named.is_none_or(|named| Stamp::of(&named) != before) {
+                let why = "changed the file instead of only looking at it";
+                return Err(OutputError::Refused {
+                    path: self.path.as_path().into(),
+                    why: why.into(),
+                });
+            }
+        }
+        (gate.ready)();
+        Ok(())
     }
 
     /// The second best, for a file that is itself a mount point: readers see the old bytes, the
@@ -343,12 +403,18 @@ impl Place {
             .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
-    fn temporary(&self) -> Result<Temporary<'_>, OutputError> {
+    /// Many a check goes by the ending of a name; where there is none, no reader that does so may
+    /// take the file for its own.
+    fn temporary(&self, with_ending: bool) -> Result<Temporary<'_>, OutputError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let random = RandomState::new().hash_one(&self.name) & 0xffff_ffff;
-            let name = self.beside(&format!("{random:08x}"));
+            let mut name = self.beside(&format!("{random:08x}"));
+            if let Some(ending) = self.ending().filter(|_| with_ending) {
+                name.push(".");
+                name.push(ending);
+            }
             match rustix::fs::openat(&self.dir, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => {
                     return Ok(Temporary {

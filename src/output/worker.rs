@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::id::Revision;
+use crate::output::content::Change;
 use crate::output::due;
 use crate::output::hook::{self, Committed, Worked};
 use crate::output::place::Stamp;
-use crate::output::publish::{self, Change, Published};
+use crate::output::publish::{self, Published};
 use crate::output::{ActiveConfig, OutputError, OutputReport, ReportKind};
-use crate::policy::model::{EnvFile, EnvMode};
+use crate::policy::model::File;
 
 /// How often the file is compared with what was left there.
 const LOOK: Duration = Duration::from_secs(2);
@@ -31,7 +32,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// The latest configuration is written at once; one that cannot be written is tried again until
 /// it can or a newer one takes its place. A write under way when `cancel` comes is finished first.
 pub(super) async fn run(
-    file: EnvFile,
+    file: File,
     configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
     reports: mpsc::Sender<OutputReport>,
     cancel: CancellationToken,
@@ -111,7 +112,7 @@ struct Left {
 }
 
 struct Worker {
-    file: Arc<EnvFile>,
+    file: Arc<File>,
     committed: watch::Sender<Option<Committed>>,
     worked: watch::Sender<Vec<u64>>,
     reporter: Reporter,
@@ -203,8 +204,8 @@ impl Worker {
                 LOOK
             }
             Err(error) => {
+                self.in_doubt |= error.leaves_doubt();
                 let error = Arc::from(error.explain());
-                self.in_doubt = true;
                 self.reporter.say(config.revision, ReportKind::Failed { error }).await;
                 self.failures.next()
             }
@@ -238,7 +239,7 @@ impl Worker {
         self.failures = Retry::default();
         // An attempt may have failed with the file already replaced: a hook too many is better.
         let in_doubt = std::mem::take(&mut self.in_doubt);
-        let changed = in_doubt || change == Change::Variables;
+        let changed = in_doubt || change == Change::Content;
         self.committed.send_modify(|committed| {
             let changes = committed.as_ref().map_or(0, |committed| committed.changes);
             *committed = Some(Committed {
@@ -259,8 +260,8 @@ impl Worker {
     fn is_drift(&self, change: Change) -> bool {
         match change {
             Change::None => false,
-            Change::Text => self.file.mode == EnvMode::Own,
-            Change::Access | Change::Variables => true,
+            Change::Text => self.file.is_ours(),
+            Change::Access | Change::Content => true,
         }
     }
 

@@ -235,6 +235,25 @@ codes! {
         AmbiguousHook = "MF0706", "an `on_change` that says too little or too much",
             "Each `on_change` has one effect: `signal` with `pid_file`, `signal` with `process`, or\n\
              `command`. Give a list for several effects.";
+        BadTemplate = "MF0707", "a template that cannot be read",
+            "The text is not a template: a tag that is not closed, an expression that breaks off, a\n\
+             statement that there is not. `{{ … }}` writes a value, `{% if … %}` and `{% for … %}`\n\
+             choose and repeat, `{# … #}` is a comment; a literal `{{` is written `{{ '{{' }}`.";
+        TemplateFails = "MF0708", "a template that cannot be filled in",
+            "The template was filled in with every endpoint of every service, and once without\n\
+             endpoints where `on_all_down = \"fail\"` allows that. Names that are not defined are\n\
+             refused: a typing mistake must not become an empty value. Known: `revision`, and for each\n\
+             service `services.NAME.endpoint`, `.url`, `.env.KEY`, `.from`, `.cause` and `.kind`. Ask\n\
+             `{% if services.NAME.endpoint %}` before what a service without endpoint does not have,\n\
+             or use `|default(\"…\")`.";
+        NotOfFormat = "MF0709", "a file that its readers could not read",
+            "The template can be filled in, but what it gives is not JSON or TOML, as the ending of\n\
+             `path` or `quoting` says. In such files a value brings its own quotes: write\n\
+             `\"url\": {{ services.search.url }}`, not `\"url\": \"{{ … }}\"`, or take the quotes away\n\
+             with `|safe`. `quoting = \"plain\"` writes values as they are and checks nothing.";
+        BlindCheck = "MF0710", "a check that does not look at the file",
+            "`check` is run on a new file before it takes the old one's place. It finds the file under\n\
+             the path that stands for `{staged}` in its arguments, never under the final one.";
         UnknownEvent = "MF0801", "an unknown event",
             "`events` lists names of events as they appear in `watch`.";
     }

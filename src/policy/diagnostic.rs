@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
@@ -27,6 +28,17 @@ pub struct Label {
     pub text: Option<String>,
 }
 
+/// A place in a file that the policy names, such as a template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Elsewhere {
+    /// The file, as the policy names it.
+    pub file: String,
+    /// Its text.
+    pub text: Arc<str>,
+    /// The place.
+    pub label: Label,
+}
+
 /// One finding.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Diagnostic {
@@ -38,8 +50,21 @@ pub struct Diagnostic {
     pub message: String,
     /// Where; the main place first. Empty when it concerns the whole file.
     pub labels: Vec<Label>,
+    /// Where exactly, when that is in another file; `labels` then say where the policy names it.
+    pub elsewhere: Option<Elsewhere>,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// The file and the place that it is about; `policy` is the name of the policy itself.
+    #[must_use]
+    pub fn place<'a>(&'a self, policy: &'a str) -> (&'a str, Option<&'a Label>) {
+        match &self.elsewhere {
+            Some(elsewhere) => (&elsewhere.file, Some(&elsewhere.label)),
+            None => (policy, self.labels.first()),
+        }
+    }
 }
 
 /// All errors and warnings of a policy that cannot be used; never without an error.
@@ -60,8 +85,11 @@ impl fmt::Display for Diagnostics {
         let mut errors = self.0.iter().filter(|found| found.severity == Severity::Error);
         let Some(first) = errors.next() else { return f.write_str("invalid policy") };
         write!(f, "{}: {}", first.code, first.message)?;
-        if let Some(label) = first.labels.first() {
+        if let (file, Some(label)) = first.place("") {
             write!(f, " at line {}, column {}", label.line, label.column)?;
+            if !file.is_empty() {
+                write!(f, " of {file}")?;
+            }
         }
         match errors.count() {
             0 => Ok(()),
@@ -79,24 +107,35 @@ pub fn render_text(found: &[Diagnostic], source: &Source<'_>, color: bool) -> St
     let text = mask::mask(source.text);
     let mut out = String::new();
     for one in found {
-        out.push_str(&renderer.render(&groups(one, source.name, &text)));
+        let elsewhere = one.elsewhere.as_ref().map(|elsewhere| mask::mask(&elsewhere.text));
+        out.push_str(&renderer.render(&groups(one, source.name, &text, elsewhere.as_deref())));
         out.push_str("\n\n");
     }
     out
 }
 
-fn groups<'a>(one: &'a Diagnostic, name: &'a str, text: &'a str) -> Vec<Group<'a>> {
+fn groups<'a>(
+    one: &'a Diagnostic,
+    name: &'a str,
+    text: &'a str,
+    elsewhere: Option<&'a str>,
+) -> Vec<Group<'a>> {
     let level = match one.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let mut group =
         Group::with_title(level.primary_title(one.message.as_str()).id(one.code.as_str()));
+    if let (Some(Elsewhere { file, label, .. }), Some(text)) = (&one.elsewhere, elsewhere) {
+        let mark = AnnotationKind::Primary.span(within(text, label.start..label.end));
+        group = group.element(Snippet::source(text).path(file).annotation(mark));
+    }
     if one.labels.is_empty() {
         group = group.element(Origin::path(name));
     } else {
         let marks = one.labels.iter().enumerate().map(|(index, label)| {
-            let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let primary = index == 0 && elsewhere.is_none();
+            let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             kind.span(within(text, label.start..label.end)).label(label.text.as_deref())
         });
         group = group.element(Snippet::source(text).path(name).annotations(marks));
@@ -125,7 +164,7 @@ pub fn render_json(found: &[Diagnostic], source: &Source<'_>) -> Value {
 }
 
 fn json_of(one: &Diagnostic, file: &str) -> Value {
-    let place = one.labels.first();
+    let (file, place) = one.place(file);
     json!({
         "code": one.code.as_str(),
         "severity": one.severity.label(),

@@ -27,10 +27,11 @@ pub mod preset;
 mod raw;
 pub mod schema;
 pub mod secret;
+pub mod template;
 mod url;
 
 pub use self::compile::{compile, state_dir_hint};
-pub use self::diagnostic::{Diagnostic, Diagnostics, Label};
+pub use self::diagnostic::{Diagnostic, Diagnostics, Elsewhere, Label};
 use self::model::Policy;
 
 /// The longest policy that is read, in bytes.

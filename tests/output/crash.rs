@@ -6,7 +6,7 @@ use std::process::{Command, Output as Finished};
 use std::time::Duration;
 
 use mcp_failover::output::{Published, publish, render, verify};
-use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
+use mcp_failover::policy::model::{File, Hook, HookRun};
 
 use super::{
     DEADLINE, Running, again, assert_passed, config, env_file, found, inner, inner_dir, leftovers,
@@ -36,14 +36,14 @@ const SEEN_BY_HOOK: &str = "seen";
 /// More calls than a switch makes; only a broken test gets there.
 const TOO_MANY: usize = 100;
 
-fn file(dir: &Path) -> EnvFile {
+fn file(dir: &Path) -> File {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let owner = (Some(user.as_raw()), Some(group.as_raw()));
     let script = "cp \"$MCP_FAILOVER_FILE\" \"$0\"";
     let seen = dir.join(SEEN_BY_HOOK).into_os_string().into_string().unwrap();
     let run = HookRun::Command { argv: ["sh", "-euc", script, &seen].map(str::to_owned).into() };
     let on_change = vec![Hook { run, timeout: DEADLINE, debounce: Duration::ZERO }];
-    EnvFile { owner, on_change, ..env_file(&dir.join("x.env")) }
+    File { owner, on_change, ..env_file(&dir.join("x.env")) }
 }
 
 /// What the kills left, counted: a run that never hit a moment proves nothing about it.
@@ -64,7 +64,7 @@ fn kill_everywhere(existing: bool, wrapper: &[&str], test: &str) -> Seen {
             let file = file(dir.path());
             if existing {
                 // All that is to be heard of it has been heard.
-                let settled = EnvFile { on_change: Vec::new(), ..file.clone() };
+                let settled = File { on_change: Vec::new(), ..file.clone() };
                 publish(&settled, &config(1, "primary")).unwrap();
             }
             let finished = killed_at(call, number, &|strace| {
@@ -109,7 +109,7 @@ fn switch() -> Published {
     std::thread::scope(|scope| scope.spawn(switch).join().unwrap())
 }
 
-fn look(file: &EnvFile, seen: &mut Seen) {
+fn look(file: &File, seen: &mut Seen) {
     let wanted = |revision, endpoint| render(file, &config(revision, endpoint), None).unwrap();
     let Ok(mut text) = std::fs::read(&file.path) else {
         seen.absent += 1;
@@ -126,7 +126,7 @@ fn look(file: &EnvFile, seen: &mut Seen) {
 }
 
 /// The next start finishes the work, the hook included, and clears up.
-fn recover(file: &EnvFile) {
+fn recover(file: &File) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut running = Running::start(file);

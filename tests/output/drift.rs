@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mcp_failover::output::verify;
-use mcp_failover::policy::model::{EnvFile, EnvMode};
+use mcp_failover::policy::model::{Content, Env, EnvMode, File};
 
 use super::{ReportKind, Running, config, env_file};
 
@@ -77,7 +77,10 @@ async fn a_touched_file_is_no_drift() {
 #[tokio::test(start_paused = true)]
 async fn in_a_shared_file_only_our_variables_count() {
     let dir = tempfile::tempdir().unwrap();
-    let file = EnvFile { mode: EnvMode::Merge, ..env_file(&dir.path().join("x.env")) };
+    let file = {
+        let env = Env { mode: EnvMode::Merge, ..Env::default() };
+        File { content: Content::Env(env), ..env_file(&dir.path().join("x.env")) }
+    };
     std::fs::write(&file.path, "MINE=1\n").unwrap();
     let mut running = Running::start(&file);
     running.switch(config(1, "primary")).await;

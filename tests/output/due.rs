@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcp_failover::output::publish;
-use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
+use mcp_failover::policy::model::{File, Hook, HookRun};
 
 use super::{DEADLINE, ReportKind, Running, config, config_of, env_file, leftovers};
 
@@ -18,12 +18,12 @@ fn hook(script: &str) -> Hook {
     Hook { run, timeout: DEADLINE, debounce: Duration::ZERO }
 }
 
-fn file(dir: &Path, scripts: &[&str]) -> EnvFile {
+fn file(dir: &Path, scripts: &[&str]) -> File {
     let on_change = scripts.iter().map(|script| hook(script)).collect();
-    EnvFile { on_change, ..env_file(&dir.join("x.env")) }
+    File { on_change, ..env_file(&dir.join("x.env")) }
 }
 
-fn marker(file: &EnvFile) -> PathBuf {
+fn marker(file: &File) -> PathBuf {
     file.path.with_file_name(MARKER)
 }
 
@@ -32,7 +32,7 @@ async fn ran(running: &mut Running) {
 }
 
 /// Runs the output over what is there already; how often a hook ran.
-async fn restart(file: &EnvFile) -> usize {
+async fn restart(file: &File) -> usize {
     let mut running = Running::start(file);
     running.switch(config(1, "primary")).await;
     let rest = running.stop().await;

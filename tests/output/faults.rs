@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use mcp_failover::output::{publish, verify};
-use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
+use mcp_failover::policy::model::{File, Hook, HookRun};
 
 use super::{
     DEADLINE, ReportKind, Running, again, assert_passed, config, config_of, env_file, found, inner,
@@ -226,7 +226,7 @@ fn a_hook_that_cannot_be_marked_as_due_stops_no_write_and_is_said_once() {
 async fn unmarked(dir: &Path) {
     let run = HookRun::Command { argv: vec!["true".to_owned()] };
     let hook = Hook { run, timeout: DEADLINE, debounce: Duration::ZERO };
-    let file = EnvFile { on_change: vec![hook], ..env_file(&dir.join("x.env")) };
+    let file = File { on_change: vec![hook], ..env_file(&dir.join("x.env")) };
     let mut running = Running::start(&file);
     let is_said = |kind: &ReportKind| matches!(kind, ReportKind::Warning(text) if text.contains("hooks are due"));
     running.switch(config(1, "primary")).await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mcp_failover::output::{ActiveConfig, render, verify};
-use mcp_failover::policy::model::{EnvFile, EnvFormat};
+use mcp_failover::policy::model::{Content, Env, EnvFormat, File};
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
@@ -43,8 +43,9 @@ const ORDINARY: &[&str] = &[
     "tab\tinside",
 ];
 
-fn file(path: &Path, format: EnvFormat) -> EnvFile {
-    EnvFile { format, ..env_file(path) }
+fn file(path: &Path, format: EnvFormat) -> File {
+    let env = Env { format, ..Env::default() };
+    File { content: Content::Env(env), ..env_file(path) }
 }
 
 /// Each value as a variable of its own, without those that the format refuses alone.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use mcp_failover::core::id::Revision;
 use mcp_failover::output::OutputReport;
-use mcp_failover::policy::model::{EnvFile, Hook, HookRun};
+use mcp_failover::policy::model::{File, Hook, HookRun};
 
 use super::{DEADLINE, ReportKind, Running, config, env_file};
 
 const HUP: i32 = 1;
 
-fn with_hook(dir: &Path, run: HookRun) -> EnvFile {
+fn with_hook(dir: &Path, run: HookRun) -> File {
     let hook = Hook { run, timeout: DEADLINE, debounce: Duration::ZERO };
-    EnvFile { on_change: vec![hook], ..env_file(&dir.join("x.env")) }
+    File { on_change: vec![hook], ..env_file(&dir.join("x.env")) }
 }
 
 fn to_pid_file(pid_file: &Path) -> HookRun {
@@ -39,7 +39,7 @@ async fn hook_failed(running: &mut Running) -> String {
 }
 
 /// Waits in real time, also where the clock of the test stands still.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..6_000 {
         if holds() {
             return;
@@ -81,7 +81,7 @@ impl Drop for Server {
     }
 }
 
-fn is_alive(pid: &str) -> bool {
+pub(super) fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use mcp_failover::output::{render, verify};
-use mcp_failover::policy::model::{EnvFile, EnvFormat, EnvMode};
+use mcp_failover::policy::model::{Content, Env, EnvFormat, EnvMode, File};
 
 use super::readers::{self, Reader};
 use super::{config, config_of, env_file};
 
-fn file(format: EnvFormat) -> EnvFile {
-    EnvFile { format, mode: EnvMode::Merge, ..env_file(Path::new("shared.env")) }
+fn file(format: EnvFormat) -> File {
+    let env = Env { format, mode: EnvMode::Merge };
+    File { content: Content::Env(env), ..env_file(Path::new("shared.env")) }
 }
 
 fn merged(format: EnvFormat, revision: u64, endpoint: &str, existing: &str) -> String {

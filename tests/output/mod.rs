@@ -10,6 +10,7 @@ mod merge;
 mod readers;
 mod replace;
 mod socket;
+mod template;
 
 use std::path::Path;
 use std::process::{Command, Output as Finished};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::output::{ActiveConfig, ActiveService, Board, OutputReport, ReportKind, run};
-use mcp_failover::policy::model::{EnvFile, EnvFormat, EnvMode, Output};
+use mcp_failover::policy::model::{Content, Env, File, Output};
 use mcp_failover::policy::secret::Secret;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -29,15 +30,15 @@ use crate::common;
 /// Long enough for the slowest machine; only a broken promise waits for it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn env_file(path: &Path) -> EnvFile {
-    EnvFile {
+fn env_file(path: &Path) -> File {
+    File {
         name: "test".to_owned(),
         path: path.to_owned(),
-        format: EnvFormat::Dotenv,
-        mode: EnvMode::Own,
+        content: Content::Env(Env::default()),
         permissions: 0o600,
         owner: (None, None),
         services: Vec::new(),
+        check: None,
         on_change: Vec::new(),
     }
 }
@@ -53,6 +54,7 @@ fn config_of(revision: u64, endpoint: &str, env: &[(&str, &str)]) -> ActiveConfi
     let secret = |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::from(*value));
     let service = ActiveService {
         endpoint: Some(EndpointName::new(endpoint)),
+        url: Some(format!("https://{endpoint}.example.com")),
         env: env.iter().map(secret).collect(),
         moved: None,
     };
@@ -79,11 +81,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(file: &EnvFile) -> Self {
+    fn start(file: &File) -> Self {
         let (configs, following) = watch::channel(None);
         let (sender, reports) = mpsc::channel(64);
         let cancel = CancellationToken::new();
-        let output = Output::EnvFile(file.clone());
+        let output = Output::File(file.clone());
         let task = tokio::spawn(run(output, board(following, sender), cancel.clone()));
         Self { configs, reports, cancel, task }
     }

@@ -25,7 +25,7 @@ fn stdout(command: &mut Command) -> Vec<u8> {
     finished.stdout
 }
 
-fn python_path() -> PathBuf {
+pub(super) fn python_path() -> PathBuf {
     let own = tools().join("venv/bin/python");
     if own.is_file() { own } else { PathBuf::from("python3") }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_failover::core::id::ServiceName;
 use mcp_failover::output::{ActiveService, Change, OutputError, publish, render, verify};
-use mcp_failover::policy::model::EnvFile;
+use mcp_failover::policy::model::File;
 use mcp_failover::policy::secret::Secret;
 
 use super::{ReportKind, Running, config, config_of, env_file, is_root, leftovers};
@@ -24,7 +24,7 @@ fn set_mode(path: &Path, mode: u32) {
 fn what_is_written_is_what_was_rendered_and_nothing_is_left_over() {
     let dir = tempfile::tempdir().unwrap();
     let file = env_file(&dir.path().join("x.env"));
-    assert_eq!(publish(&file, &config(1, "primary")).unwrap().change, Change::Variables);
+    assert_eq!(publish(&file, &config(1, "primary")).unwrap().change, Change::Content);
     let text = std::fs::read(&file.path).unwrap();
     assert_eq!(text, *render(&file, &config(1, "primary"), None).unwrap());
     assert_eq!(mode(&file.path), 0o600);
@@ -41,13 +41,13 @@ fn unchanged_content_is_not_written_again() {
     let after = std::fs::metadata(&file.path).unwrap();
     assert_eq!((before.ino(), before.ctime_nsec()), (after.ino(), after.ctime_nsec()));
     assert_eq!(publish(&file, &config(2, "primary")).unwrap().change, Change::Text);
-    assert_eq!(publish(&file, &config(3, "backup")).unwrap().change, Change::Variables);
+    assert_eq!(publish(&file, &config(3, "backup")).unwrap().change, Change::Content);
 }
 
 #[test]
 fn permissions_are_those_of_the_policy_even_when_the_content_is_right() {
     let dir = tempfile::tempdir().unwrap();
-    let file = EnvFile { permissions: 0o640, ..env_file(&dir.path().join("x.env")) };
+    let file = File { permissions: 0o640, ..env_file(&dir.path().join("x.env")) };
     publish(&file, &config(1, "primary")).unwrap();
     assert_eq!(mode(&file.path), 0o640);
     set_mode(&file.path, 0o644);
@@ -70,7 +70,7 @@ fn the_owner_is_the_policys_or_else_that_of_the_file_before() {
     };
     assert!(publish(&file, &config(1, "primary")).unwrap().owner_kept);
     assert_eq!(owner(), (1234, 1235));
-    let given = EnvFile { owner: (Some(7), None), ..file.clone() };
+    let given = File { owner: (Some(7), None), ..file.clone() };
     publish(&given, &config(1, "primary")).unwrap();
     assert_eq!(owner(), (7, 1235));
     publish(&given, &config(2, "backup")).unwrap();
@@ -137,7 +137,7 @@ fn only_the_chosen_services_are_written() {
     let text = String::from_utf8(render(&all, &config, None).unwrap().to_vec()).unwrap();
     assert!(text.contains("INDEX_KEY=") && text.contains("GRAPH_KEY="));
     assert!(text.contains("MCP_FAILOVER_GRAPH_DB_ENDPOINT=''\n"), "{text}");
-    let one = EnvFile { services: vec![ServiceName::new("graph-db")], ..all };
+    let one = File { services: vec![ServiceName::new("graph-db")], ..all };
     let text = String::from_utf8(render(&one, &config, None).unwrap().to_vec()).unwrap();
     assert!(!text.contains("INDEX_KEY=") && text.contains("GRAPH_KEY="));
 }

@@ -52,6 +52,7 @@ fn config(revision: u64, endpoint: Option<&str>) -> ActiveConfig {
     let value = endpoint.map_or(String::new(), |endpoint| format!("key-of-{endpoint}"));
     let service = ActiveService {
         endpoint: endpoint.map(EndpointName::new),
+        url: None,
         env: [("INDEX_KEY".to_owned(), Secret::new(value))].into(),
         moved: Some(Moved {
             revision: Revision::new(revision),

@@ -42,7 +42,7 @@ fn prepare(text: &str) -> (String, Given) {
             }
             ("file", rest) => {
                 let (path, content) = rest.split_once('=').unwrap();
-                given = given.with_file(path, content);
+                given = given.with_file(path, &content.replace("\\n", "\n"));
             }
             ("pad", _) => text.push_str(&"# padding\n".repeat(110_000)),
             ("services", count) => {

@@ -205,6 +205,7 @@ impl Known {
         let active = match said.endpoint {
             Some(endpoint) => ActiveService {
                 endpoint: Some(EndpointName::new(&endpoint.id)),
+                url: None,
                 env: endpoint
                     .env
                     .into_iter()

@@ -83,6 +83,7 @@ mod tests {
     #[test]
     fn the_server_gets_the_variables_of_its_services_and_of_no_other() {
         let service = |endpoint: &str, key: &str| ActiveService {
+            url: None,
             endpoint: Some(EndpointName::new(endpoint)),
             env: BTreeMap::from([(key.to_owned(), Secret::from("value"))]),
             moved: None,

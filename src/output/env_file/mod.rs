@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 use crate::output::{ActiveConfig, OutputError};
-use crate::policy::model::{EnvFile, EnvFormat, EnvMode};
+use crate::policy::model::{Env, EnvFormat, EnvMode, File};
 use crate::policy::secret::Secret;
 
 pub use seal::{Verified, VerifyError, verify};
@@ -37,25 +37,20 @@ impl Variables {
     }
 }
 
-/// The bytes that belong into `file` while `config` is active.
-///
-/// `existing` is what the file holds now; it matters only when the file is merged into.
-///
-/// # Errors
-/// When a value cannot be carried by the format, two services set one variable, or the existing
-/// file cannot be merged into.
-pub fn render(
-    file: &EnvFile,
+/// The bytes of a file of variables.
+pub(super) fn render(
+    file: &File,
+    env: Env,
     config: &ActiveConfig,
     existing: Option<&[u8]>,
 ) -> Result<Zeroizing<Vec<u8>>, OutputError> {
-    let variables = variables(file, config)?;
-    let foreign = match file.mode {
+    let variables = variables(file, env.format, config)?;
+    let foreign = match env.mode {
         EnvMode::Own => None,
         EnvMode::Merge => Some(existing.unwrap_or_default()),
     };
     let mut text = Zeroizing::new(Vec::with_capacity(capacity(&variables, existing)));
-    match (file.format, foreign) {
+    match (env.format, foreign) {
         (EnvFormat::Json, foreign) => json::compose(&mut text, &variables, foreign)?,
         (format, Some(foreign)) => merge::compose(&mut text, format, &variables, foreign)?,
         (format, None) => {
@@ -65,7 +60,7 @@ pub fn render(
             }
         }
     }
-    seal::seal(&mut text, file.format, config.revision);
+    seal::seal(&mut text, env.format, config.revision);
     Ok(text)
 }
 
@@ -75,11 +70,12 @@ fn capacity(variables: &Variables, existing: Option<&[u8]>) -> usize {
     own + existing.map_or(0, <[u8]>::len) * 2 + 1024
 }
 
-fn variables(file: &EnvFile, config: &ActiveConfig) -> Result<Variables, OutputError> {
-    let chosen = || {
-        let wanted = |name| file.services.is_empty() || file.services.contains(name);
-        config.services.iter().filter(move |(name, _)| wanted(name))
-    };
+fn variables(
+    file: &File,
+    format: EnvFormat,
+    config: &ActiveConfig,
+) -> Result<Variables, OutputError> {
+    let chosen = || config.services.iter().filter(|(name, _)| file.wants(name));
     let mut env = BTreeMap::new();
     for (name, value) in chosen().flat_map(|(_, service)| &service.env) {
         let earlier = env.insert(name.clone(), value.clone());
@@ -102,7 +98,7 @@ fn variables(file: &EnvFile, config: &ActiveConfig) -> Result<Variables, OutputE
     }
     let revision = (REVISION.to_owned(), Secret::new(config.revision.to_string()));
     let all: Vec<_> = env.into_iter().chain(own).chain([revision]).collect();
-    all.iter().try_for_each(|(name, value)| check(file.format, name, value.expose()))?;
+    all.iter().try_for_each(|(name, value)| check(format, name, value.expose()))?;
     Ok(Variables(all))
 }
 
@@ -126,19 +122,19 @@ fn check(format: EnvFormat, name: &str, value: &str) -> Result<(), OutputError> 
 
 /// Whether a reader of `wanted`, just rendered, and one of `found` see the same variables of ours,
 /// the revision apart. In a file of our own every variable is ours.
-pub(super) fn same_variables(file: &EnvFile, wanted: &[u8], found: &[u8]) -> bool {
+pub(super) fn same_variables(env: Env, wanted: &[u8], found: &[u8]) -> bool {
     let assignments = |text| {
-        if file.format == EnvFormat::Json {
+        if env.format == EnvFormat::Json {
             json::assignments(text)
         } else {
-            merge::assignments(file.format, text)
+            merge::assignments(env.format, text)
         }
     };
     let (Ok(wanted), Ok(found)) = (assignments(wanted), assignments(found)) else { return false };
     let managed = &wanted.managed | &found.managed;
     let counts = |name: &str| {
         !matches!(name, REVISION | json::MANAGES | seal::CHECKSUM)
-            && (file.mode == EnvMode::Own || managed.contains(name))
+            && (env.mode == EnvMode::Own || managed.contains(name))
     };
     let wanted = wanted.all.iter().filter(|(name, _)| counts(name));
     wanted.eq(found.all.iter().filter(|(name, _)| counts(name)))

@@ -9,8 +9,10 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
+use crate::output::ActiveConfig;
+use crate::output::hook::HookError;
 use crate::output::hook::redact::redact;
-use crate::output::hook::{Committed, HookError};
+use crate::policy::model::File;
 
 /// As much of what a command prints as is kept; the rest is read and dropped.
 const KEPT: u64 = 8 * 1024;
@@ -20,14 +22,23 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// What a command is given of our own environment: enough to find programs, nothing secret.
 const INHERITED: [&str; 2] = ["PATH", "HOME"];
 
+/// What a command is told of, and whose values are not quoted.
+#[derive(Clone, Copy)]
+pub(in crate::output) struct Told<'a> {
+    /// What the file holds.
+    pub(in crate::output) config: &'a ActiveConfig,
+    /// Which file.
+    pub(in crate::output) file: &'a File,
+}
+
 /// Runs `argv` and waits for it.
-pub(super) async fn run(
+pub(in crate::output) async fn run(
     argv: &[String],
     limit: Duration,
-    committed: &Committed,
+    told: Told<'_>,
 ) -> Result<(), HookError> {
     let program = argv.first().cloned().unwrap_or_default();
-    let mut command = prepare(argv, committed);
+    let mut command = prepare(argv, told);
     let spawned =
         command.spawn().map_err(|source| HookError::Spawn { program: program.clone(), source });
     let mut group = Group::new(spawned?);
@@ -44,7 +55,7 @@ pub(super) async fn run(
     };
     group.done();
     let status = status.map_err(|source| HookError::Spawn { program: program.clone(), source })?;
-    let config = &committed.config;
+    let config = told.config;
     let said = [stdout, stderr].map(|heard| redact(&heard.bytes, heard.cut, config));
     conclude(program, status, said.join(" ").trim())
 }
@@ -74,15 +85,15 @@ fn conclude(program: String, status: ExitStatus, said: &str) -> Result<(), HookE
     Err(HookError::Exit { program, status, output })
 }
 
-fn prepare(argv: &[String], committed: &Committed) -> Command {
+fn prepare(argv: &[String], told: Told<'_>) -> Command {
     let mut command = Command::new(argv.first().map_or("", String::as_str));
     command
         .args(argv.get(1..).unwrap_or_default())
         .env_clear()
         .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        .env("MCP_FAILOVER_REVISION", committed.config.revision.to_string())
-        .env("MCP_FAILOVER_FILE", &committed.file.path)
-        .env("MCP_FAILOVER_OUTPUT", &committed.file.name)
+        .env("MCP_FAILOVER_REVISION", told.config.revision.to_string())
+        .env("MCP_FAILOVER_FILE", &told.file.path)
+        .env("MCP_FAILOVER_OUTPUT", &told.file.name)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

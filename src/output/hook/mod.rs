@@ -4,7 +4,7 @@
 //! that come within its debounce, and again, at growing intervals, until it works. A hook under
 //! way is not broken off by a newer change; it has its own timeout and runs again afterwards.
 
-mod command;
+pub(super) mod command;
 mod redact;
 mod signal;
 
@@ -15,19 +15,20 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::output::hook::command::Told;
 use crate::output::worker::{Reporter, Retry};
 use crate::output::{ActiveConfig, ReportKind};
-use crate::policy::model::{EnvFile, Hook, HookRun};
+use crate::policy::model::{File, Hook, HookRun};
 
 /// A file that is durably on disk.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
-    /// How many times a variable of it has changed.
+    /// How many times it has changed, its revision apart.
     pub(super) changes: u64,
     /// What it holds.
     pub(super) config: Arc<ActiveConfig>,
     /// Which file.
-    pub(super) file: Arc<EnvFile>,
+    pub(super) file: Arc<File>,
 }
 
 /// Says up to which change a hook has worked.
@@ -51,7 +52,7 @@ impl Worked {
 
 /// Why a hook did not do its work.
 #[derive(Debug, thiserror::Error)]
-enum HookError {
+pub(super) enum HookError {
     #[error("signal a process: {0} is no signal that can be sent by number")]
     Signal(i32),
     #[error("read the pid file {path}: {source}")]
@@ -140,7 +141,10 @@ async fn newer(
 
 async fn run(hook: &Hook, committed: &Committed) -> Result<(), HookError> {
     match &hook.run {
-        HookRun::Command { argv } => command::run(argv, hook.timeout, committed).await,
+        HookRun::Command { argv } => {
+            let told = Told { config: &committed.config, file: &committed.file };
+            command::run(argv, hook.timeout, told).await
+        }
         HookRun::SignalPidFile { signal, pid_file } => {
             let (signal, pid_file) = (*signal, pid_file.clone());
             off_the_loop(move || signal::to_pid_file(signal, &pid_file)).await

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::policy::interpolate::Value;
-use crate::policy::model::{Digest, Endpoint, Output, Policy, Probe};
+use crate::policy::model::{Content, Digest, Endpoint, File, Output, Policy, Probe};
 
 /// Gathers what is to be hashed: formatting writes many small pieces, and hashing each of them
 /// costs more than hashing them together.
@@ -109,9 +109,15 @@ pub(super) fn digest(policy: &Policy) -> Digest {
     }
     feed.shape(&(&policy.outputs, &policy.child, &policy.alerts, &policy.secret_files));
     for output in &policy.outputs {
-        if let Output::Proxy(proxy) = output {
-            let headers = proxy.headers.values().flatten();
-            headers.for_each(|(_, value)| feed.part(value.expose().as_bytes()));
+        match output {
+            Output::Proxy(proxy) => {
+                let headers = proxy.headers.values().flatten();
+                headers.for_each(|(_, value)| feed.part(value.expose().as_bytes()));
+            }
+            Output::File(File { content: Content::Template(template), .. }) => {
+                feed.part(template.text.expose().as_bytes());
+            }
+            Output::File(_) | Output::Socket(_) => {}
         }
     }
     for alert in &policy.alerts {

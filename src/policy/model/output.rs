@@ -12,8 +12,8 @@ use crate::policy::secret::Secret;
 /// Where the active configuration goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Output {
-    /// A file of variables.
-    EnvFile(EnvFile),
+    /// A file.
+    File(File),
     /// A unix socket that servers ask.
     Socket(ConfigSocket),
     /// A local address that never changes.
@@ -25,7 +25,7 @@ impl Output {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::EnvFile(file) => &file.name,
+            Self::File(file) => &file.name,
             Self::Socket(socket) => &socket.name,
             Self::Proxy(proxy) => &proxy.name,
         }
@@ -35,32 +35,104 @@ impl Output {
     #[must_use]
     pub fn balances(&self, service: &ServiceName) -> bool {
         match self {
-            Self::EnvFile(_) => false,
+            Self::File(_) => false,
             Self::Socket(socket) => socket.services.is_empty() || socket.services.contains(service),
             Self::Proxy(proxy) => proxy.service == *service,
         }
     }
 }
 
-/// A file of variables.
+/// A file that holds what is active.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct EnvFile {
-    /// The output's name: as given, else `env_file:` and the path.
+pub struct File {
+    /// The output's name: as given, else its type and the path.
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// How it is escaped.
-    pub format: EnvFormat,
-    /// Whether foreign lines are kept.
-    pub mode: EnvMode,
+    /// What stands in it.
+    pub content: Content,
     /// Permission bits.
     pub permissions: u32,
     /// Owner and group by number, when they are to be set.
     pub owner: (Option<u32>, Option<u32>),
     /// The services written to it; all when empty.
     pub services: Vec<ServiceName>,
+    /// What must find a new file good before it takes the old one's place.
+    pub check: Option<FileCheck>,
     /// What to do when it changed.
     pub on_change: Vec<Hook>,
+}
+
+impl File {
+    /// Whether nobody else is meant to write in it.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        match &self.content {
+            Content::Env(env) => matches!(env.mode, EnvMode::Own),
+            Content::Template(_) => true,
+        }
+    }
+
+    /// Whether it speaks of a service.
+    #[must_use]
+    pub fn wants(&self, service: &ServiceName) -> bool {
+        self.services.is_empty() || self.services.contains(service)
+    }
+}
+
+/// What stands in a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Content {
+    /// Variables.
+    Env(Env),
+    /// Whatever its template says.
+    Template(Template),
+}
+
+/// Variables, one a line or member.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Env {
+    /// How they are escaped.
+    pub format: EnvFormat,
+    /// Whether foreign lines are kept.
+    pub mode: EnvMode,
+}
+
+/// A text with places to fill in; it can be filled in for every endpoint of the policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Template {
+    /// The text. It may hold a credential that its author wrote into it.
+    pub text: Secret,
+    /// How a value is written into it.
+    pub quoting: Quoting,
+}
+
+/// How a value is written into a template's text.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Quoting {
+    /// As it is.
+    #[default]
+    Plain,
+    /// As a whole JSON value, quotes included.
+    Json,
+    /// As a whole YAML value, quotes included.
+    Yaml,
+    /// As a whole TOML value, quotes included.
+    Toml,
+}
+
+/// A command that looks at a file before it takes the old one's place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileCheck {
+    /// Program and arguments; [`FileCheck::STAGED`] stands for the path of the new file.
+    pub argv: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl FileCheck {
+    /// Stands for the path of the new file.
+    pub const STAGED: &'static str = "{staged}";
 }
 
 /// A unix socket that servers ask.

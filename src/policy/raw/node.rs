@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use toml::de::{DeTable, DeValue};
 
 use crate::policy::Lookup;
 use crate::policy::code::{Code, Severity};
-use crate::policy::diagnostic::{Diagnostic, Label};
+use crate::policy::diagnostic::{Diagnostic, Elsewhere, Label};
 
 /// A byte range of the source; [`Span::NONE`] for what a preset brought in.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -226,7 +227,8 @@ impl<'a> Reporter<'a> {
         }
         let labels = if span == Span::NONE { Vec::new() } else { vec![self.label(span, None)] };
         let help = (!help.is_empty()).then_some(help);
-        self.found.push(Diagnostic { code, severity: code.severity(), message, labels, help });
+        let severity = code.severity();
+        self.found.push(Diagnostic { code, severity, message, labels, elsewhere: None, help });
     }
 
     /// Adds another place to the finding reported last.
@@ -238,6 +240,15 @@ impl<'a> Reporter<'a> {
             && !last.labels.contains(&label)
         {
             last.labels.push(label);
+        }
+    }
+
+    /// Says that the finding reported last is about a place in another file.
+    pub(crate) fn within(&mut self, file: &str, text: &Arc<str>, range: Range<usize>) {
+        let label = Reporter::new(text).label(Span { start: range.start, end: range.end }, None);
+        if let Some(last) = self.found.last_mut().filter(|_| self.fresh) {
+            last.elsewhere =
+                Some(Elsewhere { file: file.to_owned(), text: Arc::clone(text), label });
         }
     }
 

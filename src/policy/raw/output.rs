@@ -13,11 +13,18 @@ tables! {
         r#type: Need<At<OutputKind>>,
         /// Its name in status, metrics and logs; the type and the path by default.
         name: Option<Text>,
-        /// Env file: the file. socket: the socket.
+        /// Env file, template: the file. socket: the socket.
         path: Option<Text>,
+        /// Template: the file that holds it.
+        source: Option<Text>,
+        /// Template: the template itself, in place of `source`.
+        text: Option<Text>,
+        /// Template: how a value is written into it; by the ending of `path` by default: "json",
+        /// "yaml" or "toml" as a whole value with its quotes, "plain" as it is.
+        quoting: Option<At<Quoting>>,
         /// Env file: how values are escaped; "dotenv" by default.
         format: Option<At<Format>>,
-        /// Env file, socket: permission bits as octal text; "0600" by default, "0660" for
+        /// Env file, template, socket: permission bits as octal text; "0600" by default, "0660" for
         /// a socket. proxy: "http" (the default), "tcp" or "connect".
         mode: Option<Text>,
         /// Owner by number.
@@ -28,7 +35,12 @@ tables! {
         merge: Option<At<bool>>,
         /// The services written to it; all by default. Not for proxy.
         services: Option<List<Text>>,
-        /// Env file: what to do when it changed.
+        /// Env file, template: program and arguments that must find a new file good before it takes the
+        /// old one's place; "{staged}" stands for its path.
+        check: Option<List<Text>>,
+        /// Env file, template: how long `check` may take; "10s" by default.
+        check_timeout: Option<Positive>,
+        /// Env file, template: what to do when it changed.
         on_change: Option<OneOrMany<OnChange>>,
         /// Socket: who may connect besides root and the sidecar's own user; by default all whom the mode lets in.
         allow: Option<Allow>,
@@ -144,6 +156,8 @@ choices! {
     enum OutputKind or UnknownValue {
         /// A file of variables.
         EnvFile = "env_file",
+        /// Any text file, from a template.
+        Template = "template",
         /// A unix socket that servers ask.
         Socket = "socket",
         /// A local address that never changes.
@@ -170,6 +184,18 @@ choices! {
         Mcp = "mcp",
         /// Something else, or nothing.
         Inherit = "inherit",
+    }
+
+    /// How a value is written into a template.
+    enum Quoting or UnknownValue {
+        /// As it is.
+        Plain = "plain",
+        /// As a whole JSON value.
+        Json = "json",
+        /// As a whole YAML value.
+        Yaml = "yaml",
+        /// As a whole TOML value.
+        Toml = "toml",
     }
 
     /// How an env file is escaped.

@@ -29,12 +29,21 @@ impl Read for Text {
             return None;
         };
         let literal = ctx.text_at(node.span);
-        let quotes = literal.len().saturating_sub(value.len()) / 2;
+        let quotes = opening(literal);
         let inner =
             Span { start: node.span.start + quotes, end: node.span.start + quotes + value.len() };
         let inner = (ctx.text_at(inner) == value).then_some(inner);
         Some(Self { value: value.to_owned(), span: node.span, inner })
     }
+}
+
+/// How long the beginning of a text is: three quotes may have a line break behind them.
+fn opening(literal: &str) -> usize {
+    let Some(rest) = ["\"\"\"", "'''"].iter().find_map(|open| literal.strip_prefix(open)) else {
+        return 1;
+    };
+    let first = ["\r\n", "\n"].iter().find(|first| rest.starts_with(**first));
+    3 + first.map_or(0, |first| first.len())
 }
 
 impl Read for At<bool> {

@@ -5,6 +5,7 @@ mod file;
 mod hook;
 mod proxy;
 mod socket;
+mod template;
 
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,14 @@ pub(super) fn build_all(raw: &raw::File, services: &[Built], ctx: &mut Ctx<'_>) 
         let help = "add `[[outputs]]` with `type = \"env_file\"` and a `path`";
         ctx.error(Code::NoOutput, Span::NONE, "nothing learns of a switch: no output", help);
     }
+    let sound = !ctx.reporter.failed();
     let mut outputs: Vec<(Output, Span)> = Vec::new();
     for raw in list {
         let Some(kind) = raw.r#type.0.map(|at| at.value) else { continue };
         applicable(raw, kind, ctx);
         let output = match kind {
-            OutputKind::EnvFile => file::env_file(raw, services, ctx).map(Output::EnvFile),
+            OutputKind::EnvFile => file::env_file(raw, services, ctx).map(Output::File),
+            OutputKind::Template => template::build(raw, services, sound, ctx).map(Output::File),
             OutputKind::Socket => socket::build(raw, services, ctx).map(Output::Socket),
             OutputKind::Proxy => {
                 proxy::build(raw, services, ctx).map(|proxy| Output::Proxy(Box::new(proxy)))
@@ -55,9 +58,11 @@ fn place(raw: &raw::Output) -> Span {
 
 /// Refuses keys that mean nothing to this kind of output.
 fn applicable(raw: &raw::Output, kind: OutputKind, ctx: &mut Ctx<'_>) {
-    const FILE: [&str; 7] = ["path", "mode", "uid", "gid", "services", "on_change", "name"];
+    const FILE: [&str; 9] =
+        ["path", "mode", "uid", "gid", "services", "on_change", "name", "check", "check_timeout"];
     let (label, keys): (_, &[&[&str]]) = match kind {
         OutputKind::EnvFile => ("an env_file", &[&FILE, &["format", "merge"]]),
+        OutputKind::Template => ("a template", &[&FILE, &["source", "text", "quoting"]]),
         OutputKind::Socket => (
             "a socket",
             &[&[
@@ -123,7 +128,7 @@ fn path(raw: &raw::Output, ctx: &mut Ctx<'_>) -> Option<PathBuf> {
     None
 }
 
-fn missing(key: &str, raw: &raw::Output, help: &str, ctx: &mut Ctx<'_>) {
+pub(super) fn missing(key: &str, raw: &raw::Output, help: &str, ctx: &mut Ctx<'_>) {
     if !raw.at.has(key) {
         ctx.error(Code::MissingKey, raw.at.span, format!("missing key `{key}`"), help);
     }
@@ -185,13 +190,13 @@ fn chosen(raw: Option<&List<Text>>, services: &[Built], ctx: &mut Ctx<'_>) -> Ve
 fn unique(output: &Output, raw: &raw::Output, others: &[(Output, Span)], ctx: &mut Ctx<'_>) {
     let plain = |path: &Path| path.components().collect::<PathBuf>();
     let file = |output: &Output| match output {
-        Output::EnvFile(file) => Some(plain(&file.path)),
+        Output::File(file) => Some(plain(&file.path)),
         Output::Socket(socket) => Some(plain(&socket.path)),
         Output::Proxy(_) => None,
     };
     let listen = |output: &Output| match output {
         Output::Proxy(proxy) => Some(proxy.listen).filter(|listen| listen.port() != 0),
-        Output::EnvFile(_) | Output::Socket(_) => None,
+        Output::File(_) | Output::Socket(_) => None,
     };
     for (other, span) in others {
         if file(output).is_some() && file(output) == file(other) {
