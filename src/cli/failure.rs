@@ -56,6 +56,14 @@ pub(crate) enum Failure {
         /// As asked for.
         service: String,
     },
+    /// The service has no such endpoint.
+    #[error("find endpoint {endpoint} of service {service} in the policy")]
+    UnknownEndpoint {
+        /// The service.
+        service: String,
+        /// As asked for.
+        endpoint: String,
+    },
     /// The policy has no such output.
     #[error("find output {name} in the policy")]
     UnknownOutput {
@@ -158,6 +166,7 @@ impl Failure {
             }
             Self::UnknownCode { .. }
             | Self::UnknownService { .. }
+            | Self::UnknownEndpoint { .. }
             | Self::UnknownOutput { .. }
             | Self::Log(_) => Exit::Usage,
             Self::Output(_)
@@ -197,8 +206,11 @@ impl Failure {
             Self::ReadPolicy(error) | Self::Run(RunError::PolicyUnreadable(error)) => error.help(),
             Self::NoSocket { .. } => "name the socket with --control PATH",
             Self::UnknownCode { .. } => "codes look like MF0201 and stand beside each diagnostic",
-            Self::UnknownService { .. } | Self::UnknownOutput { .. } => {
-                "the names are those of the policy"
+            Self::UnknownService { .. }
+            | Self::UnknownEndpoint { .. }
+            | Self::UnknownOutput { .. } => "the names are those of the policy",
+            Self::Render { source: OutputError::Template { .. }, .. } => {
+                "a template that computes with a value needs it: try --show-secrets"
             }
             Self::NothingFound => {
                 "set variables such as PINECONE_HOST and PINECONE_API_KEY, NEO4J_URI, \

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::connect::{ControlArgs, block_on};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::record::SCHEMA;
 use crate::output::{self, ActiveConfig, ActiveService};
 use crate::policy::model::{File, Output, Policy};
 use crate::policy::secret::Secret;
@@ -18,12 +20,18 @@ const MASK: &str = "***";
 
 /// Print what the outputs hold, or would hold, without writing anything.
 ///
-/// The active endpoints are those of the running sidecar; where none runs, the preferred ones.
+/// The active endpoints are those of the running sidecar; where none runs, the preferred ones. Files only: sockets and proxies hold nothing.
 #[derive(Args, Debug)]
 pub(crate) struct Render {
     /// Print this output only, by its name or its path.
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
+    /// Print what there would be with this endpoint; may be given for each service.
+    #[arg(long, value_name = "SERVICE=NAME", value_parser = chosen)]
+    endpoint: Vec<(String, String)>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
     /// Print the values of variables instead of `***`.
     #[arg(long)]
     show_secrets: bool,
@@ -45,8 +53,13 @@ impl Render {
         if let (Some(name), true) = (&self.output, wanted.is_empty()) {
             return Err(Failure::UnknownOutput { name: name.clone() });
         }
-        let (revision, active) = self.active(&policy, terminal);
+        let (revision, mut active) = self.active(&policy, terminal);
+        self.choose(&policy, &mut active)?;
         let config = config(&policy, revision, &active, self.show_secrets);
+        if self.json {
+            terminal.print_json(&document(&wanted, &config)?)?;
+            return Ok(Exit::Fine);
+        }
         let alone = wanted.len() == 1;
         for file in wanted {
             if !alone {
@@ -64,6 +77,23 @@ impl Render {
         })
     }
 
+    /// Puts the endpoints asked for in the place of the active ones.
+    fn choose(&self, policy: &Policy, active: &mut Active) -> Result<(), Failure> {
+        for (service, endpoint) in &self.endpoint {
+            let known = policy.services.get(&ServiceName::new(service));
+            let Some(known) = known else {
+                return Err(Failure::UnknownService { service: service.clone() });
+            };
+            let name = EndpointName::new(endpoint);
+            if !known.endpoints.contains_key(&name) {
+                let (service, endpoint) = (service.clone(), endpoint.clone());
+                return Err(Failure::UnknownEndpoint { service, endpoint });
+            }
+            active.insert(ServiceName::new(service), Some(name));
+        }
+        Ok(())
+    }
+
     /// What the running sidecar has published, else what a fresh one would begin with.
     fn active(&self, policy: &Policy, terminal: Terminal) -> (Revision, Active) {
         let link = self.control.link();
@@ -75,6 +105,24 @@ impl Render {
         let active = document.services.into_iter().map(|(name, service)| (name, service.active));
         (document.revision, active.collect())
     }
+}
+
+/// A service and its endpoint, as given on the command line.
+fn chosen(given: &str) -> Result<(String, String), String> {
+    let (service, endpoint) = given.split_once('=').ok_or("write SERVICE=NAME")?;
+    Ok((service.to_owned(), endpoint.to_owned()))
+}
+
+fn document(files: &[&File], config: &ActiveConfig) -> Result<serde_json::Value, Failure> {
+    let endpoint = |active: &ActiveService| active.endpoint.clone();
+    let one = |file: &&File| {
+        let services = config.services.iter().filter(|(name, _)| file.wants(name));
+        let active: Active = services.map(|(name, one)| (name.clone(), endpoint(one))).collect();
+        let content = text(file, config)?;
+        Ok(json!({ "name": file.name, "path": file.path, "active": active, "content": content }))
+    };
+    let outputs = files.iter().map(one).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(json!({ "schema": SCHEMA, "revision": config.revision, "outputs": outputs }))
 }
 
 fn preferred(policy: &Policy) -> Active {

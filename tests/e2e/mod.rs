@@ -10,3 +10,4 @@ mod servers;
 mod sharing;
 mod sidecar;
 mod switch;
+mod template;

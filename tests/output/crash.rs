@@ -6,7 +6,8 @@ use std::process::{Command, Output as Finished};
 use std::time::Duration;
 
 use mcp_failover::output::{Published, publish, render, verify};
-use mcp_failover::policy::model::{File, Hook, HookRun};
+use mcp_failover::policy::model::{Content, File, FileCheck, Hook, HookRun, Quoting, Template};
+use mcp_failover::policy::secret::Secret;
 
 use super::{
     DEADLINE, Running, again, assert_passed, config, env_file, found, inner, inner_dir, leftovers,
@@ -46,6 +47,16 @@ fn file(dir: &Path) -> File {
     File { owner, on_change, ..env_file(&dir.join("x.env")) }
 }
 
+/// The same with a text of another kind, and a check that it must pass before it is there.
+fn templated(dir: &Path) -> File {
+    let text =
+        "{\n  \"key\": {{ services.index.env.INDEX_KEY }},\n  \"revision\": {{ revision }}\n}\n";
+    let template = Template { text: Secret::from(text), quoting: Quoting::Json };
+    let argv = ["test", "-s", FileCheck::STAGED].map(str::to_owned).into();
+    let check = Some(FileCheck { argv, timeout: DEADLINE });
+    File { content: Content::Template(template), check, ..file(dir) }
+}
+
 /// What the kills left, counted: a run that never hit a moment proves nothing about it.
 #[derive(Debug, Default)]
 struct Seen {
@@ -56,7 +67,7 @@ struct Seen {
 }
 
 /// Kills at the first call of each kind, at the second, and so on, until the switch gets through.
-fn kill_everywhere(existing: bool, wrapper: &[&str], test: &str) -> Seen {
+fn kill_everywhere(file: fn(&Path) -> File, existing: bool, wrapper: &[&str], test: &str) -> Seen {
     let mut seen = Seen::default();
     for call in CALLS {
         let passed = (1..TOO_MANY).find(|&number| {
@@ -96,7 +107,7 @@ fn killed_at(call: &str, number: usize, run: &dyn Fn(&[&str]) -> Finished) -> Fi
 }
 
 /// The switch that is killed.
-fn switch() -> Published {
+fn switch(file: fn(&Path) -> File) -> Published {
     let dir = inner_dir();
     let null = std::fs::File::create("/dev/null").unwrap();
     let switch = || {
@@ -115,7 +126,9 @@ fn look(file: &File, seen: &mut Seen) {
         seen.absent += 1;
         return;
     };
-    assert!(verify(&text).unwrap().checksum_ok, "{}", String::from_utf8_lossy(&text));
+    let sealed = matches!(file.content, Content::Env(_));
+    let whole = !sealed || verify(&text).unwrap().checksum_ok;
+    assert!(whole, "{}", String::from_utf8_lossy(&text));
     text.truncate(text.trim_ascii_end().len() + 1);
     if text == *wanted(1, "primary") {
         seen.old += 1;
@@ -155,12 +168,12 @@ fn may_trace() -> bool {
 #[test]
 fn a_kill_at_any_system_call_leaves_the_old_or_the_new_file() {
     if inner() {
-        assert!(!switch().in_place);
+        assert!(!switch(file).in_place);
         return;
     }
     if may_trace() {
         let test = "output::crash::a_kill_at_any_system_call_leaves_the_old_or_the_new_file";
-        let seen = kill_everywhere(true, &[], test);
+        let seen = kill_everywhere(file, true, &[], test);
         assert!(seen.absent == 0 && seen.old > 6 && seen.new > 1 && seen.leftovers > 4, "{seen:?}");
     }
 }
@@ -168,26 +181,41 @@ fn a_kill_at_any_system_call_leaves_the_old_or_the_new_file() {
 #[test]
 fn a_kill_at_any_system_call_leaves_no_file_or_the_whole() {
     if inner() {
-        assert!(!switch().in_place);
+        assert!(!switch(file).in_place);
         return;
     }
     if may_trace() {
         let test = "output::crash::a_kill_at_any_system_call_leaves_no_file_or_the_whole";
-        let seen = kill_everywhere(false, &[], test);
+        let seen = kill_everywhere(file, false, &[], test);
         assert!(seen.old == 0 && seen.absent > 6 && seen.new > 1 && seen.leftovers > 4, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_system_call_leaves_the_old_or_the_new_text_of_a_template() {
+    if inner() {
+        assert!(!switch(templated).in_place);
+        return;
+    }
+    if may_trace() {
+        let test =
+            "output::crash::a_kill_at_any_system_call_leaves_the_old_or_the_new_text_of_a_template";
+        let seen = kill_everywhere(templated, true, &[], test);
+        assert!(seen.absent == 0 && seen.old > 6 && seen.new > 1 && seen.leftovers > 4, "{seen:?}");
     }
 }
 
 #[test]
 fn a_kill_at_any_system_call_leaves_a_whole_file_even_in_place() {
     if inner() {
-        assert!(switch().in_place);
+        assert!(switch(file).in_place);
         return;
     }
     if may_trace() && may_mount() {
         let test = "output::crash::a_kill_at_any_system_call_leaves_a_whole_file_even_in_place";
         let script = "f=$MCPF_INNER_DIR/x.env; mount --bind \"$f\" \"$f\"; exec \"$@\"";
-        let seen = kill_everywhere(true, &["unshare", "-m", "sh", "-euc", script, "sh"], test);
+        let seen =
+            kill_everywhere(file, true, &["unshare", "-m", "sh", "-euc", script, "sh"], test);
         assert!(seen.absent == 0 && seen.old > 3 && seen.new > 1, "{seen:?}");
         assert_eq!(seen.leftovers, 0, "no secret is written beside it");
     }
