@@ -49,18 +49,18 @@ impl Scene {
             (self.json()?.get(name)? == value).then_some(())
         });
     }
+}
 
-    /// Everything that was written but the outputs and their template.
-    fn assert_no_canary(&self, folder: &Path) {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("a folder").path();
-            let output = path.ends_with("failover.env") || path.ends_with("server.json");
-            if path.is_dir() {
-                self.assert_no_canary(&path);
-            } else if path.is_file() && !output {
-                let text = String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned();
-                assert!(!text.contains(CANARY), "{} holds the value", path.display());
-            }
+/// Looks at everything that was written but the outputs.
+fn assert_no_canary(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a folder").path();
+        let output = path.ends_with("failover.env") || path.ends_with("server.json");
+        if path.is_dir() {
+            assert_no_canary(&path);
+        } else if path.is_file() && !output {
+            let text = String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned();
+            assert!(!text.contains(CANARY), "{} holds the value", path.display());
         }
     }
 }
@@ -126,5 +126,5 @@ fn a_switch_that_the_check_refuses_stays_undelivered_until_it_passes() {
         assert!(!format!("{out}{err}").contains(CANARY), "{arguments:?}: {out}{err}");
     }
     assert!(sidecar.terminate().success());
-    scene.assert_no_canary(&scene.home.path(""));
+    assert_no_canary(&scene.home.path(""));
 }

@@ -7,6 +7,7 @@ mod golden;
 mod meaning;
 mod random;
 mod samples;
+mod templates;
 
 use given::{Given, compiled, source};
 

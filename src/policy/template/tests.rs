@@ -248,3 +248,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_page_and_the_explanation_name_all_that_can_be_named() {
+    let page = include_str!("../../../docs/templates.md");
+    let explained = crate::policy::code::explain("MF0708").unwrap().explanation;
+    for name in SERVICE_NAMES {
+        assert!(page.contains(&format!("| `services.NAME.{name}")), "{name}");
+        assert!(explained.contains(&format!(".{name}")), "{name}");
+    }
+    assert!(page.contains("| `revision` |") && explained.contains("`revision`"));
+}
