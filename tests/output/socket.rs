@@ -7,8 +7,11 @@ use std::time::Duration;
 use mcp_failover::core::action::{LeaseRefusal, MoveKind};
 use mcp_failover::core::id::{EndpointName, LeaseId, Revision, ServiceName};
 use mcp_failover::core::outcome::Outcome;
+use mcp_failover::core::rules::Strategy;
+use mcp_failover::core::status::{Offer, ServiceState};
 use mcp_failover::output::{
-    ActiveConfig, ActiveService, Board, Feedback, Lease, Moved, Offers, OutputReport, Proof, run,
+    ActiveConfig, ActiveService, Board, Feedback, Lease, Moved, Offers, OutputReport, Proof,
+    ServiceOffer, run,
 };
 use mcp_failover::policy::model::{ConfigSocket, Output, Peers};
 use mcp_failover::policy::secret::Secret;
@@ -463,4 +466,43 @@ async fn a_watcher_over_http_gets_a_line_a_change() {
         }
         served.publish(revision, Some("backup"));
     }
+}
+
+#[tokio::test]
+async fn a_service_is_spoken_of_before_it_is_first_published() {
+    let served = Served::start(|_| {}).await;
+    served.configs.send_replace(None);
+    let services = ["index", "graph"].map(|name| (ServiceName::new(name), unproven()));
+    served.offers.send_replace(Arc::new(Offers { services: services.into() }));
+    let mut client = served.client().await;
+    client.say(&json!({"id": 1, "op": "subscribe", "service": "graph"})).await;
+    let hello = client.hear().await;
+    assert_eq!(hello["services"], json!(["graph", "index"]));
+    let nothing_yet = client.hear().await;
+    assert_eq!((&nothing_yet["ok"], &nothing_yet["seq"]), (&json!(true), &json!(0)));
+    assert_eq!(
+        (&nothing_yet["endpoint"], &nothing_yet["state"]),
+        (&Value::Null, &json!("starting"))
+    );
+    let mut published = config(2, Some("primary"));
+    let graph = published.services.values().next().expect("one").clone();
+    published.services.insert(ServiceName::new("graph"), graph);
+    served.configs.send_replace(Some(Arc::new(published)));
+    let event = client.hear().await;
+    assert_eq!((&event["event"], &event["service"]), (&json!("switch"), &json!("graph")));
+    assert_eq!(event["endpoint"]["id"], "primary");
+    client.say(&json!({"id": 2, "op": "get", "service": "nobody"})).await;
+    assert_eq!(client.hear().await["error"]["code"], "unknown_service");
+}
+
+/// What is offered of a service none of whose endpoints has answered yet.
+fn unproven() -> ServiceOffer {
+    let offer = Offer {
+        active: None,
+        strategy: Strategy::Priority,
+        state: ServiceState::Starting,
+        candidates: Vec::new(),
+        fallbacks: Vec::new(),
+    };
+    ServiceOffer { offer, endpoints: Arc::default() }
 }

@@ -1,6 +1,6 @@
 //! Answers what clients ask, whichever way they ask it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,24 +41,36 @@ pub(super) struct Desk {
 type Answer = Result<Map<String, Value>, Failure>;
 
 impl Desk {
-    /// What is active now.
+    /// What is active now; nothing yet for a service that was never published.
     pub(super) fn get(&self, service: &str) -> Answer {
+        let name = self.known(service)?;
         let views = Arc::clone(&self.views.borrow());
-        let (name, view) = views.services.get_key_value(service).ok_or(Failure::UNKNOWN_SERVICE)?;
         let offers = self.offers.borrow();
-        Ok(self.painter.snapshot(name, view, offers.services.get(name)))
+        let offer = offers.services.get(&name);
+        Ok(match views.services.get(&name) {
+            Some(view) => self.painter.snapshot(&name, view, offer),
+            None => self.painter.unpublished(&name, offer),
+        })
     }
 
     /// The names of the services this socket speaks of.
-    pub(super) fn services(&self) -> Vec<ServiceName> {
-        self.views.borrow().services.keys().cloned().collect()
+    pub(super) fn services(&self) -> BTreeSet<ServiceName> {
+        let published = self.views.borrow();
+        let offers = self.offers.borrow();
+        let offered = offers.services.keys().filter(|name| self.painter.wants(name));
+        published.services.keys().chain(offered).cloned().collect()
     }
 
-    /// The name of a service, if this socket speaks of it.
+    /// The name of a service, if this socket speaks of it: from the start, and not only once it
+    /// has been published, so that a client that is first to come need not ask again.
     pub(super) fn known(&self, service: &str) -> Result<ServiceName, Failure> {
         let views = self.views.borrow();
-        let found = views.services.get_key_value(service).map(|(name, _)| name.clone());
-        found.ok_or(Failure::UNKNOWN_SERVICE)
+        if let Some((name, _)) = views.services.get_key_value(service) {
+            return Ok(name.clone());
+        }
+        let offers = self.offers.borrow();
+        let offered = offers.services.get_key_value(service).map(|(name, _)| name.clone());
+        offered.filter(|name| self.painter.wants(name)).ok_or(Failure::UNKNOWN_SERVICE)
     }
 
     /// Somebody uses a change. An older one than the latest says nothing of the latest.

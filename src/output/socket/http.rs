@@ -99,8 +99,8 @@ async fn respond(request: Request<Incoming>, desk: Desk) -> Response<Body> {
     match route(&head.method, head.uri.path()) {
         Ok(Route::Ping) => done(Ok(Map::new())),
         Ok(Route::Services) => {
-            let views = Arc::clone(&desk.views.borrow());
-            let all = views.services.keys().filter_map(|name| desk.get(name.as_str()).ok());
+            let names = desk.services();
+            let all = names.iter().filter_map(|name| desk.get(name.as_str()).ok());
             done(Ok(Map::from_iter([("services".to_owned(), all.map(Value::Object).collect())])))
         }
         Ok(Route::Service(name)) => done(desk.get(name)),

@@ -104,7 +104,8 @@ impl Session {
             self.seen.insert(name.clone(), view.seq);
             self.write(view.event.as_bytes()).await?;
         }
-        self.seen.retain(|name, _| views.services.contains_key(name));
+        let desk = &self.desk;
+        self.seen.retain(|name, _| desk.known(name.as_str()).is_ok());
         Ok(())
     }
 

@@ -62,6 +62,11 @@ pub(super) struct Painter {
 }
 
 impl Painter {
+    /// Whether the socket speaks of a service.
+    pub(super) fn wants(&self, name: &ServiceName) -> bool {
+        self.spec.services.is_empty() || self.spec.services.contains(name)
+    }
+
     /// The views after a publication.
     pub(super) fn next(
         &self,
@@ -69,9 +74,7 @@ impl Painter {
         config: &ActiveConfig,
         offers: &BTreeMap<ServiceName, ServiceOffer>,
     ) -> Views {
-        let wanted =
-            |name: &ServiceName| self.spec.services.is_empty() || self.spec.services.contains(name);
-        let services = config.services.iter().filter(|(name, _)| wanted(name));
+        let services = config.services.iter().filter(|(name, _)| self.wants(name));
         let services = services.map(|(name, active)| {
             let known = before.services.get(name);
             let same = known.filter(|view| {
@@ -96,6 +99,15 @@ impl Painter {
         offer: Option<&ServiceOffer>,
     ) -> Map<String, Value> {
         self.members(name, view.seq, &view.active, offer)
+    }
+
+    /// The same before the first publication: no endpoint, and a number below every change's.
+    pub(super) fn unpublished(
+        &self,
+        name: &ServiceName,
+        offer: Option<&ServiceOffer>,
+    ) -> Map<String, Value> {
+        self.members(name, 0, &ActiveService::default(), offer)
     }
 
     fn members(
