@@ -2,7 +2,7 @@
 
 use mcp_failover::policy::{Diagnostics, compile};
 
-mod given;
+pub(crate) mod given;
 mod golden;
 mod meaning;
 mod random;

@@ -14,6 +14,7 @@ mod nginx;
 mod peer;
 mod postgres;
 mod redis;
+mod replies;
 mod reuse;
 mod secrets;
 mod several;
