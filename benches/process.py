@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measures one running sidecar from outside: start, memory, CPU a probe, reload, failover.
 
-usage: process.py BINARY
+usage: process.py BINARY [start|reload|failover|scale]...
 
+HAProxy, where it is installed, probes the same servers in the same run.
 Upstreams are asyncio servers of this script that answer after 10 ms. Every process and folder it
 makes is gone when it ends.
 """
@@ -14,6 +15,8 @@ import datetime
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import statistics
@@ -22,8 +25,10 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 BINARY = sys.argv[1] if len(sys.argv) > 1 else sys.exit(__doc__)
+PARTS = sys.argv[2:] or ["start", "reload", "failover", "scale"]
 TICK = os.sysconf("SC_CLK_TCK")
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 
@@ -158,29 +163,105 @@ async def start_to_first_file(port):
     shown("start to first env file, 4 endpoints (20 runs)", times, "ms", 1000)
 
 
+LATENESS = "mcp_failover_probe_lateness_seconds_bucket"
+
+
+def buckets(port):
+    """How many attempts began how late, by upper bound in seconds, as the sidecar counts it."""
+    if port is None:
+        return {}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    found = re.findall(rf'^{LATENESS}{{le="([^"]+)"}} (\d+)', text, re.M)
+    return {float(bound.replace("+Inf", "inf")): int(count) for bound, count in found}
+
+
+def quantile(before, after, part):
+    """The upper bound of the bucket in which it lies, in milliseconds."""
+    counts = {bound: count - before.get(bound, 0) for bound, count in after.items()}
+    total = max(counts.values(), default=0)
+    return min((bound for bound, count in counts.items() if count >= total * part), default=float("nan")) * 1e3
+
+
+def haproxy(home, count, interval, ports):
+    """The same probes by HAProxy, or nothing when it is not installed."""
+    if not shutil.which("haproxy"):
+        return None
+    text = "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 900ms\n  timeout check 900ms\n"
+    text += "  timeout client 5s\n  timeout server 5s\n"
+    for service in range((count + 9) // 10):
+        text += f"backend s{service}\n  option httpchk GET /\n"
+        for endpoint in range(min(10, count - service * 10)):
+            port = ports[(service * 10 + endpoint) % len(ports)]
+            text += f"  server e{endpoint} 127.0.0.1:{port} check inter {interval}\n"
+    (pathlib.Path(home) / "haproxy.cfg").write_text(text)
+    return Peer(["haproxy", "-db", "-f", f"{home}/haproxy.cfg"])
+
+
+class Peer:
+    """Another process that probes."""
+
+    rss, cpu, kill = None, None, None
+
+    def __init__(self, words):
+        self.process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
+        atexit.register(self.kill)
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(timeout=15)
+
+
+Peer.rss, Peer.cpu, Peer.kill = Sidecar.rss, Sidecar.cpu, Sidecar.kill
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 async def scale(ports):
     print("\nProbing at scale, fresh connections, 10 ms upstream")
-    print(f"  {'endpoints':>10} {'interval':>9} {'RSS MB':>8} {'CPU us a probe':>15} {'of rate':>8} {'burst/10ms':>11}")
+    print(f"  {'':<14}{'endpoints':>10} {'interval':>9} {'RSS MB':>8} {'CPU us a probe':>15} {'of rate':>8}"
+          f" {'burst/10ms':>11} {'late p50':>9} {'late p99':>9} ms")
     for count, interval, every in [(4, "1s", 1), (100, "1s", 1), (1000, "1s", 1), (5000, "5s", 5)]:
-        with tempfile.TemporaryDirectory() as home:
-            sidecar = Sidecar(home, policy(home, fleet(count, interval, ports)))
-            await asyncio.sleep(4 + 2 * every)
-            Upstream.arrivals.clear()
-            cpu, begun = sidecar.cpu(), time.monotonic()
-            await asyncio.sleep(30 if count < 10 else 15)
-            used, span = sidecar.cpu() - cpu, time.monotonic() - begun
-            arrivals = list(Upstream.arrivals)
-            slots = {}
-            for at in arrivals:
-                slots[int(at * 100)] = slots.get(int(at * 100), 0) + 1
-            rate = len(arrivals) / span / (count / every)
-            burst = max(slots.values(), default=0) / max(1, count)
-            micros = used / max(1, len(arrivals)) * 1e6
-            print(
-                f"  {count:>10} {interval:>9} {sidecar.rss():>8.1f} {micros:>15.0f} {rate:>8.0%} {burst:>11.1%}",
-                flush=True,
-            )
-            sidecar.end()
+        for name in ("mcp-failover", "haproxy"):
+            with tempfile.TemporaryDirectory() as home:
+                metrics = None
+                if name == "haproxy":
+                    prober = haproxy(home, count, interval, ports)
+                else:
+                    metrics = free_port()
+                    text = policy(home, fleet(count, interval, ports))
+                    prober = Sidecar(home, text.replace('listen = "off"', f'listen = "127.0.0.1:{metrics}"'))
+                if prober is None:
+                    continue
+                await observe(name, prober, count, interval, every, metrics)
+
+
+async def observe(name, prober, count, interval, every, metrics):
+    await asyncio.sleep(4 + 2 * every)
+    late = await asyncio.to_thread(buckets, metrics)
+    Upstream.arrivals.clear()
+    cpu, begun = prober.cpu(), time.monotonic()
+    await asyncio.sleep(30 if count < 10 else 15)
+    used, span = prober.cpu() - cpu, time.monotonic() - begun
+    arrivals, rss = list(Upstream.arrivals), prober.rss()
+    now_late = await asyncio.to_thread(buckets, metrics)
+    slots = {}
+    for at in arrivals:
+        slots[int(at * 100)] = slots.get(int(at * 100), 0) + 1
+    rate = len(arrivals) / span / (count / every)
+    burst = max(slots.values(), default=0) / max(1, count)
+    micros = used / max(1, len(arrivals)) * 1e6
+    lateness = "".join(f" {f'<= {quantile(late, now_late, part):.2f}':>9}" for part in (0.5, 0.99) if metrics)
+    print(
+        f"  {name:<14}{count:>10} {interval:>9} {rss:>8.1f} {micros:>15.0f} {rate:>8.0%} {burst:>11.1%}{lateness}",
+        flush=True,
+    )
+    prober.end()
 
 
 async def reload_thousand(port):
@@ -290,11 +371,15 @@ async def main():
     print("Whole process")
     size = os.path.getsize(BINARY) / 1e6
     print(f"  binary {size:.2f} MB")
-    await start_to_first_file(ports[0])
-    await reload_thousand(ports[0])
-    await failover("refused")
-    await failover("silent")
-    await scale(ports)
+    if "start" in PARTS:
+        await start_to_first_file(ports[0])
+    if "reload" in PARTS:
+        await reload_thousand(ports[0])
+    if "failover" in PARTS:
+        await failover("refused")
+        await failover("silent")
+    if "scale" in PARTS:
+        await scale(ports)
 
 
 asyncio.run(main())

@@ -1,34 +1,37 @@
-//! CPU time a probe costs this process, the server's not counted.
+//! CPU time that a probe of each kind costs this process, the server's not counted, and the bytes
+//! that it sends and gets (of a connection's payload, so TLS counts and TCP's own headers do not).
 //!
 //! Run with `cargo bench --bench probe`. The first line is the floor: tokio and hyper doing one
 //! request on a fresh connection, with nothing of ours around it. Compare within one run only:
 //! what the kernel charges for a connection differs between machines and moments.
 
+mod server;
+
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HeaderValue;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::policy::model::{
-    Check, ExecCheck, GrpcCheck, HttpCheck, HttpVersion, Probe, Target, TcpCheck, TlsCheck,
-    TlsOptions,
+    BoltCheck, BoltDepth, Check, DnsCheck, DnsRecord, ExecCheck, GrpcCheck, HttpCheck, HttpVersion,
+    Login, McpCheck, McpEra, McpExpect, Neo4jCheck, Neo4jQuestion, PostgresCheck, Probe,
+    RedisCheck, Role, Target, TcpCheck, TlsCheck, TlsOptions,
 };
 use mcp_failover::policy::secret::Secret;
 use mcp_failover::probe::Prober;
 use rustix::time::{ClockId, clock_gettime};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+
+use server::{canned, canned_datagrams, serve, serve_http2, serve_local, traffic};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -39,7 +42,6 @@ const WARM_UP: u32 = 200;
 const SAMPLE: u32 = 500;
 /// Samples, of which the median is shown.
 const SAMPLES: usize = 9;
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}";
 
 fn main() -> Result<(), Failure> {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -74,13 +76,127 @@ fn main() -> Result<(), Failure> {
         ("tls", Check::Tls(TlsCheck { target: target(secure), tls })),
         ("exec /bin/true", Check::Exec(ExecCheck { argv: vec!["true".into()], env: [].into() })),
     ];
-    for (name, check) in checks {
+    for (name, check) in checks.into_iter().chain(services()?) {
         let probe = Probe::new(TIMEOUT, check);
         show(name, &runtime, || async {
             prober.run(&probe, TIMEOUT).await.observation.outcome == Outcome::Ok
         });
     }
     Ok(())
+}
+
+/// The kinds that know a service, each against answers as that service gives them.
+fn services() -> Result<Vec<(&'static str, Check)>, Failure> {
+    let graphql = canned(&[json(r#"{"data":{"project":{"id":"a","state":"ENABLED"}}}"#)])?;
+    let discovery = canned(&[json(
+        r#"{"bolt_routing":"neo4j://a:7687","transaction":"http://a/db/{databaseName}/tx","neo4j_version":"5.26.0","neo4j_edition":"community"}"#,
+    )])?;
+    let query = canned(&[json(r#"{"data":{"fields":["1"],"values":[[1]]}}"#)])?;
+    let pick = vec![0, 0, 4, 5];
+    let success = [0, 3, 0xB1, 0x70, 0xA0, 0, 0];
+    let record = [0, 4, 0xB1, 0x71, 0x91, 1, 0, 0];
+    let row = [&success[..], &record, &success].concat();
+    let bolt = canned(&[pick.clone()])?;
+    let bolt_query = canned(&[pick, [&success[..], &success, &row].concat()])?;
+    let redis = canned(&[b"+PONG\r\n".to_vec()])?;
+    let role = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
+    let redis_login = canned(&[[&b"+OK\r\n+PONG\r\n"[..], role].concat()])?;
+    let postgres = canned(&[b"R\0\0\0\x08\0\0\0\x03".to_vec()])?;
+    let dns = canned_datagrams()?;
+    let discovered = r#"{"jsonrpc":"2.0","id":{request},"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"serverInfo":{"name":"a","version":"1"}}}"#;
+    let modern = canned(&[json(discovered)])?;
+    let opened = r#"{"jsonrpc":"2.0","id":{request},"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"a","version":"1"}}}"#;
+    let opened =
+        String::from_utf8(json(opened))?.replace("\r\n\r\n", "\r\nMcp-Session-Id: 5\r\n\r\n");
+    let taken = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let pong = json(r#"{"jsonrpc":"2.0","id":{request},"result":{}}"#);
+    let legacy = canned(&[opened.into_bytes(), taken.clone(), pong, taken])?;
+    Ok(vec![
+        ("graphql", Check::Http(Box::new(question(http(graphql, None))))),
+        ("neo4j, discovery", neo4j(discovery, Neo4jQuestion::Discovery)),
+        ("neo4j, query", neo4j(query, Neo4jQuestion::Query)),
+        ("bolt, handshake", bolt_check(bolt, BoltDepth::Handshake)),
+        ("bolt, query", bolt_check(bolt_query, BoltDepth::Query)),
+        ("redis, ping", redis_check(redis, None, Role::Any)),
+        ("redis, login and role", redis_check(redis_login, Some(login()), Role::Writer)),
+        ("postgres", Check::Postgres(Box::new(postgres_check(postgres)))),
+        ("dns", Check::Dns(Box::new(dns_check(dns)))),
+        ("mcp, modern", mcp(modern, McpEra::Modern)),
+        ("mcp, legacy session", mcp(legacy, McpEra::Legacy)),
+    ])
+}
+
+fn json(body: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn login() -> Login {
+    Login { username: Secret::from("user"), password: Secret::from("password") }
+}
+
+fn question(mut check: HttpCheck) -> HttpCheck {
+    "POST".clone_into(&mut check.method);
+    check.body = Some(Secret::from(r#"{"query":"{ project { id state } }"}"#));
+    check.headers.push(("Content-Type".to_owned(), Secret::from("application/json")));
+    check.expect.graphql = true;
+    check.expect.json = [("/data/project/id".to_owned(), None)].into();
+    check
+}
+
+fn neo4j(address: SocketAddr, ask: Neo4jQuestion) -> Check {
+    Check::Neo4j(Box::new(Neo4jCheck {
+        http: http(address, None),
+        ask,
+        database: "neo4j".to_owned(),
+    }))
+}
+
+fn bolt_check(address: SocketAddr, depth: BoltDepth) -> Check {
+    Check::Bolt(Box::new(BoltCheck {
+        target: target(address),
+        tls: None,
+        depth,
+        login: (depth > BoltDepth::Handshake).then(login),
+        database: None,
+        role: Role::Any,
+        server: None,
+        slow: None,
+    }))
+}
+
+fn redis_check(address: SocketAddr, login: Option<Login>, role: Role) -> Check {
+    let target = target(address);
+    Check::Redis(Box::new(RedisCheck { target, tls: None, login, role, max_lag: None, slow: None }))
+}
+
+fn postgres_check(address: SocketAddr) -> PostgresCheck {
+    PostgresCheck {
+        target: target(address),
+        tls: None,
+        login: login(),
+        authenticate: false,
+        database: None,
+        role: Role::Any,
+        max_lag: None,
+        slow: None,
+    }
+}
+
+fn dns_check(address: SocketAddr) -> DnsCheck {
+    DnsCheck {
+        target: target(address),
+        name: "www.example.com".to_owned(),
+        record: DnsRecord::A,
+        expect: Vec::new(),
+        slow: None,
+    }
+}
+
+fn mcp(address: SocketAddr, era: McpEra) -> Check {
+    let http =
+        HttpCheck { method: "POST".to_owned(), path: Secret::from("/mcp"), ..http(address, None) };
+    Check::Mcp(Box::new(McpCheck { http, era, expect: McpExpect::default() }))
 }
 
 /// Prints the median of the samples, in microseconds of CPU an attempt.
@@ -98,6 +214,7 @@ fn show<F: Future<Output = bool>>(
         });
     };
     run(WARM_UP);
+    let before = traffic();
     let mut samples: Vec<Duration> = (0..SAMPLES)
         .map(|_| {
             let before = cpu_time();
@@ -105,10 +222,13 @@ fn show<F: Future<Output = bool>>(
             cpu_time().saturating_sub(before) / SAMPLE
         })
         .collect();
+    let after = traffic();
+    let count = u64::from(SAMPLE) * u64::try_from(SAMPLES).unwrap_or(1);
+    let [sent, got] = [(after.0 - before.0) / count, (after.1 - before.1) / count];
     samples.sort_unstable();
     let [low, median, high] = [0, SAMPLES / 2, SAMPLES - 1]
         .map(|place| samples.get(place).map_or(0, Duration::as_micros));
-    println!("{name:<24} {median:>6} µs CPU an attempt   ({low} to {high})");
+    println!("{name:<24} {median:>6} µs CPU ({low} to {high}), {sent:>5} bytes sent, {got:>5} got");
 }
 
 fn cpu_time() -> Duration {
@@ -168,98 +288,4 @@ fn acceptor(key: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Result<TlsAcceptor, Fa
         .with_no_client_auth()
         .with_single_cert(vec![key.cert.der().clone()], private)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Starts a server on a thread of its own, which ends with the process.
-fn serve(tls: Option<TlsAcceptor>) -> Result<SocketAddr, Failure> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            tell.send(listener.local_addr()?).ok();
-            loop {
-                let (stream, _) = listener.accept().await?;
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    match tls {
-                        None => answer(stream).await,
-                        Some(tls) => answer(tls.accept(stream).await?).await,
-                    }
-                });
-            }
-        })
-    });
-    Ok(told.recv()?)
-}
-
-/// Starts a server on a local socket.
-fn serve_local(path: &Path) -> Result<(), Failure> {
-    let listener = std::os::unix::net::UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    std::thread::spawn(move || -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = UnixListener::from_std(listener)?;
-            loop {
-                let (stream, _) = listener.accept().await?;
-                tokio::spawn(answer(stream));
-            }
-        })
-    });
-    Ok(())
-}
-
-/// Starts a server of HTTP/2, which is healthy by gRPC too.
-fn serve_http2() -> Result<SocketAddr, Failure> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            tell.send(listener.local_addr()?).ok();
-            loop {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                tokio::spawn(answer_http2(stream));
-            }
-        })
-    });
-    Ok(told.recv()?)
-}
-
-async fn answer_http2(stream: TcpStream) -> Result<(), h2::Error> {
-    let mut connection = h2::server::handshake(stream).await?;
-    let mut watched = Vec::new();
-    while let Some(request) = connection.accept().await {
-        let (request, mut respond) = request?;
-        let path = request.uri().path().to_owned();
-        let health = path.starts_with("/grpc");
-        let mut head = Response::new(());
-        if health {
-            head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-        }
-        let mut body = respond.send_response(head, false)?;
-        if !health {
-            body.send_data(Bytes::from_static(b"{\"status\":\"ok\"}"), true)?;
-            continue;
-        }
-        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]), false)?;
-        if path.ends_with("Watch") {
-            watched.push(body);
-        } else {
-            let status = ("grpc-status".parse().ok(), HeaderValue::from_static("0"));
-            let end = status.0.map(|name| (name, status.1));
-            body.send_trailers(end.into_iter().collect())?;
-        }
-    }
-    Ok(())
-}
-
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
-    let mut request = [0; 1024];
-    while stream.read(&mut request).await? > 0 {
-        stream.write_all(ANSWER).await?;
-    }
-    Ok(())
 }
