@@ -77,8 +77,10 @@ def fleet(count, interval, ports, marks=()):
     text = []
     for service in range((count + 9) // 10):
         text.append(
-            f'[services.s{service}.probe]\ntype = "http"\npath = "/"\ninterval = "{interval}"\n'
+            f'[services.s{service}.probe]\ntype = "http"\npath = "/s{service}"\ninterval = "{interval}"\n'
             f'standby_interval = "{interval}"\nfast_interval = "500ms"\ntimeout = "900ms"\n'
+            # No two probes are identical: identical ones would be one attempt.
+            'headers = { X-Endpoint = "${endpoint.name}" }\n'
         )
         for endpoint in range(min(10, count - service * 10)):
             name = f"e{endpoint}"

@@ -148,7 +148,10 @@ impl Small {
                 Action::Record(decision) => match decision.kind {
                     MoveKind::Failover => self.reach(Reached::Failover),
                     MoveKind::Failback => self.reach(Reached::Failback),
-                    MoveKind::Start | MoveKind::Switchover | MoveKind::Reload => {}
+                    MoveKind::Start
+                    | MoveKind::Switchover
+                    | MoveKind::Reload
+                    | MoveKind::Rollback => {}
                 },
                 Action::Emit(Event::AllDown { .. }) => self.reach(Reached::AllDown),
                 Action::Emit(Event::BreakerChange { to: BreakerState::HalfOpen, .. }) => {

@@ -129,7 +129,9 @@ fn alerts_by_default(event: &Event) -> bool {
         | Event::AuthFailed { .. }
         | Event::ProbeMisconfigured { .. }
         | Event::Isolation { .. }
-        | Event::Output { .. } => true,
+        | Event::Output { .. }
+        | Event::Ineffective { .. }
+        | Event::Effective { .. } => true,
         Event::Held { why, .. } => *why == HoldReason::Budget,
         Event::StatusChange { .. }
         | Event::BreakerChange { .. }

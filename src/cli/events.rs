@@ -29,7 +29,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         Event::Switched(decision) => move_tone(decision.kind),
         Event::Revived { .. }
         | Event::Isolation { isolated: false, .. }
-        | Event::Output { failure: None, .. } => Tone::Good,
+        | Event::Output { failure: None, .. }
+        | Event::Effective { .. } => Tone::Good,
         Event::RulesReplaced { .. } | Event::Commanded(_) => Tone::Accent,
         Event::CriticalFailure { .. }
         | Event::Held { .. }
@@ -38,7 +39,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         | Event::Throttled { .. }
         | Event::ProbeMisconfigured { .. }
         | Event::Isolation { .. }
-        | Event::Output { .. } => level_tone(log::describe(event).level),
+        | Event::Output { .. }
+        | Event::Ineffective { .. } => level_tone(log::describe(event).level),
     }
 }
 
@@ -55,7 +57,7 @@ pub(crate) const fn move_tone(kind: MoveKind) -> Tone {
     match kind {
         MoveKind::Failover => Tone::Bad,
         MoveKind::Failback => Tone::Good,
-        MoveKind::Switchover | MoveKind::Reload => Tone::Warn,
+        MoveKind::Switchover | MoveKind::Reload | MoveKind::Rollback => Tone::Warn,
         MoveKind::Start => Tone::Accent,
     }
 }

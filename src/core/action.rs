@@ -117,6 +117,8 @@ pub enum MoveKind {
     Switchover,
     /// The active endpoint was removed from the policy.
     Reload,
+    /// Back to where it was, because the reader did not take up the last move.
+    Rollback,
 }
 
 impl MoveKind {
@@ -129,6 +131,7 @@ impl MoveKind {
             Self::Failback => "failback",
             Self::Switchover => "switchover",
             Self::Reload => "reload",
+            Self::Rollback => "rollback",
         }
     }
 }
@@ -273,11 +276,31 @@ pub enum Event {
         /// What went wrong; `None` when it works again.
         failure: Option<Arc<str>>,
     },
+    /// A move was published, but its reader has not taken it up in time; told once a move.
+    Ineffective {
+        /// The service.
+        service: ServiceName,
+        /// Who should have taken it up.
+        output: Arc<str>,
+        /// The move.
+        revision: Revision,
+        /// What was done about it, and why.
+        cause: String,
+    },
+    /// A move that was told to be ineffective has been taken up after all.
+    Effective {
+        /// The service.
+        service: ServiceName,
+        /// Who took it up.
+        output: Arc<str>,
+        /// The move.
+        revision: Revision,
+    },
 }
 
 impl Event {
     /// Every name of an event; the bound of the metric label `event` and of `alerts.events`.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 16] = [
         "status_change",
         "critical_failure",
         "breaker_change",
@@ -292,6 +315,8 @@ impl Event {
         "commanded",
         "rules_replaced",
         "output",
+        "ineffective",
+        "effective",
     ];
 
     /// Its name in JSON, metrics and the policy.
@@ -312,6 +337,8 @@ impl Event {
             Self::Commanded(_) => "commanded",
             Self::RulesReplaced { .. } => "rules_replaced",
             Self::Output { .. } => "output",
+            Self::Ineffective { .. } => "ineffective",
+            Self::Effective { .. } => "effective",
         }
     }
 }

@@ -58,6 +58,28 @@ pub enum Input {
         /// What went wrong, if anything; free of secrets.
         failure: Option<Arc<str>>,
     },
+    /// A move was published, but its reader did not take it up in time.
+    Ineffective {
+        /// The service.
+        service: ServiceName,
+        /// Who should have: an output, or the server's process.
+        output: Arc<str>,
+        /// The move.
+        revision: Revision,
+        /// How long was waited.
+        waited: Duration,
+        /// Whether the policy asks to move back.
+        roll_back: bool,
+    },
+    /// A move that was told to be ineffective has been taken up after all.
+    Effective {
+        /// The service.
+        service: ServiceName,
+        /// Who took it up.
+        output: Arc<str>,
+        /// The move.
+        revision: Revision,
+    },
     /// A client asks for an endpoint.
     LeaseRequested {
         /// Ties the answer to the question.

@@ -109,7 +109,7 @@ impl Checks {
         match decision.kind {
             MoveKind::Failover => self.judge_failover(service, decision, now),
             MoveKind::Failback => self.judge_failback(service, decision, now),
-            MoveKind::Start | MoveKind::Switchover | MoveKind::Reload => {}
+            MoveKind::Start | MoveKind::Switchover | MoveKind::Reload | MoveKind::Rollback => {}
         }
         self.saw(match decision.kind {
             MoveKind::Failover => "failover",
@@ -117,6 +117,7 @@ impl Checks {
             MoveKind::Switchover => "switchover",
             MoveKind::Start => "start",
             MoveKind::Reload => "reload",
+            MoveKind::Rollback => "rollback",
         });
     }
 

@@ -165,7 +165,9 @@ pub(super) fn event(event: &Event, timeline: &mut Timeline) -> Result<(), Failur
         | Event::ProbeMisconfigured { .. }
         | Event::Isolation { .. }
         | Event::Commanded(_)
-        | Event::Output { .. }) => {
+        | Event::Output { .. }
+        | Event::Ineffective { .. }
+        | Event::Effective { .. }) => {
             timeline.line(tone, &words(other.label()), log::describe(other).sentence)
         }
     }

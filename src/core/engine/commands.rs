@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// A place below the best tier that a person chose is not left just because a better one works.
-    fn mark_choice(&mut self, service: u32, to: u32) {
+    pub(super) fn mark_choice(&mut self, service: u32, to: u32) {
         let Some(state) = self.service_mut(service) else { return };
         let tiers = || state.rules.endpoints.iter().map(|endpoint| endpoint.tier);
         let best = tiers().min();

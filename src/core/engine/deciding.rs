@@ -14,7 +14,7 @@ use crate::core::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::probing::{usize_of, wobbling};
-use super::service::Service;
+use super::service::{Left, Service};
 use super::timers::Timer;
 use super::{Engine, count};
 
@@ -188,7 +188,8 @@ impl Engine {
         state.active = order.to;
         state.active_since = order.to.is_some().then_some(now);
         state.published = true;
-        if matches!(order.kind, MoveKind::Failover | MoveKind::Failback) {
+        state.left = Some(Left { revision, kind: order.kind, endpoint: from.clone() });
+        if matches!(order.kind, MoveKind::Failover | MoveKind::Failback | MoveKind::Rollback) {
             state.spend(now);
         }
         if order.kind != MoveKind::Switchover {

@@ -16,6 +16,7 @@
 mod batch;
 mod commands;
 mod deciding;
+mod effect;
 mod endpoint;
 mod evidence;
 mod explaining;
@@ -48,6 +49,7 @@ pub use crate::core::snapshot::{Restored, Snapshot};
 pub use probing::Outstanding;
 
 use batch::Batch;
+use effect::Lag;
 use endpoint::Endpoint;
 use leasing::Leases;
 use probing::Out;
@@ -169,6 +171,13 @@ impl Engine {
             Input::Commanded { ticket, command } => self.commanded(ticket, command, now),
             Input::Written { output, revision, failure } => {
                 self.written(output, revision, failure, now);
+            }
+            Input::Ineffective { service, output, revision, waited, roll_back } => {
+                let lag = Lag { output, revision, waited, roll_back };
+                self.ineffective(&service, &lag, now);
+            }
+            Input::Effective { service, output, revision } => {
+                self.batch.tell(Event::Effective { service, output, revision });
             }
             Input::LeaseRequested { ticket, service, ttl } => {
                 self.lease_requested(ticket, &service, ttl, now);

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::core::action::HoldReason;
+use crate::core::action::{HoldReason, MoveKind};
 use crate::core::failover::{Budget, Loss, Return};
-use crate::core::id::{EndpointName, ServiceName};
+use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::core::rules::ServiceRules;
 use crate::core::select::Selector;
 use crate::core::time::Instant;
@@ -15,6 +15,14 @@ use crate::core::time::Instant;
 pub(super) struct Pin {
     pub(super) index: u32,
     pub(super) until: Option<Instant>,
+}
+
+/// A move, and where it led from.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    pub(super) revision: Revision,
+    pub(super) kind: MoveKind,
+    pub(super) endpoint: Option<EndpointName>,
 }
 
 /// One logical upstream.
@@ -29,6 +37,8 @@ pub(super) struct Service {
     pub(super) published: bool,
     pub(super) active: Option<u32>,
     pub(super) active_since: Option<Instant>,
+    /// The latest move of this process, and where it led from.
+    pub(super) left: Option<Left>,
     /// Until when one failure of the active endpoint is enough to move on.
     pub(super) verify_until: Option<Instant>,
     pub(super) pin: Option<Pin>,
@@ -59,6 +69,7 @@ impl Service {
             published: false,
             active: None,
             active_since: None,
+            left: None,
             verify_until: None,
             pin: None,
             paused: false,

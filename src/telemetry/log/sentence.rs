@@ -84,6 +84,14 @@ fn say(event: &Event) -> (Level, String) {
         Event::Output { output, revision, failure: None } => {
             (Level::INFO, format!("{output} works again, revision {revision} is written"))
         }
+        Event::Ineffective { service, output, revision, cause } => (
+            Level::WARN,
+            format!("{output} does not follow {service} to revision {revision}: {cause}"),
+        ),
+        Event::Effective { service, output, revision } => (
+            Level::INFO,
+            format!("{output} follows {service} after all, revision {revision} is in use"),
+        ),
     }
 }
 
@@ -147,9 +155,10 @@ fn about(event: &Event) -> (Option<String>, Option<String>) {
         Event::Switched(decision) => {
             (Some(decision.service.to_string()), decision.to.as_ref().map(ToString::to_string))
         }
-        Event::Held { service, .. } | Event::AllDown { service, .. } => {
-            (Some(service.to_string()), None)
-        }
+        Event::Held { service, .. }
+        | Event::AllDown { service, .. }
+        | Event::Ineffective { service, .. }
+        | Event::Effective { service, .. } => (Some(service.to_string()), None),
         Event::Isolation { .. }
         | Event::Commanded(_)
         | Event::RulesReplaced { .. }

@@ -218,7 +218,9 @@ pub fn event(event: &Event) {
         | Event::Isolation { .. }
         | Event::Commanded(_)
         | Event::RulesReplaced { .. }
-        | Event::Output { .. } => {}
+        | Event::Output { .. }
+        | Event::Ineffective { .. }
+        | Event::Effective { .. } => {}
     }
 }
 

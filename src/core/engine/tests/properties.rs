@@ -22,6 +22,7 @@ enum Deed {
     References(u32),
     Lease(u8),
     Release(u64, Option<Outcome>),
+    Ineffective(u8, bool),
 }
 
 const NAMES: [&str; 2] = ["s", "t"];
@@ -84,6 +85,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0_u32..2).prop_map(Deed::References),
         2 => (0_u8..2).prop_map(Deed::Lease),
         2 => (0_u64..20, prop::option::of(outcome())).prop_map(|(l, o)| Deed::Release(l, o)),
+        2 => (0_u8..2, any::<bool>()).prop_map(|(s, back)| Deed::Ineffective(s, back)),
     ]
 }
 
@@ -158,6 +160,15 @@ impl Course {
                 };
                 let observation = outcome.map(|outcome| Observation::new(outcome, ms(4)));
                 world.input(Input::LeaseReleased { lease, observation });
+            }
+            Deed::Ineffective(s, roll_back) => {
+                world.input(Input::Ineffective {
+                    service: crate::core::id::ServiceName::new(at(s)),
+                    output: std::sync::Arc::from("child"),
+                    revision: world.engine.revision(),
+                    waited: secs(30),
+                    roll_back,
+                });
             }
         }
     }
