@@ -222,7 +222,7 @@ pub struct PhasesDocument {
 }
 
 /// One output.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct OutputDocument {
     /// The latest revision written.
     pub revision: Option<Revision>,
@@ -230,6 +230,15 @@ pub struct OutputDocument {
     pub failure: Option<Arc<str>>,
     /// When it last succeeded or failed.
     pub at: Option<String>,
+    /// The latest revision that its readers are known to use.
+    #[serde(default)]
+    pub effective: Option<Revision>,
+    /// How that is known.
+    #[serde(default)]
+    pub proof: Option<Cow<'static, str>>,
+    /// For how long a move has been waiting to be taken up; absent when none is.
+    #[serde(default)]
+    pub awaited_seconds: Option<f64>,
 }
 
 /// Tells the time of day of an instant, as RFC 3339.
@@ -309,5 +318,6 @@ fn output(seen: &OutputStatus, clock: Clock<'_>) -> OutputDocument {
         revision: seen.revision,
         failure: seen.failure.clone(),
         at: seen.at.map(clock),
+        ..OutputDocument::default()
     }
 }

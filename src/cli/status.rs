@@ -15,6 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::table::{Cell, Table};
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
+use crate::core::id::Revision;
 use crate::core::status::{AdminState, ServiceState};
 
 /// A certificate is spoken of when it ends sooner than this.
@@ -234,19 +235,22 @@ fn endpoint_note(endpoint: &EndpointDocument, active: bool, now: Timestamp) -> S
 }
 
 fn outputs(document: &StatusDocument, now: Timestamp) -> Table {
-    let mut table = Table::new(&["OUTPUT", "REVISION", "AT", "NOTE"]);
+    let mut table = Table::new(&["OUTPUT", "REVISION", "AT", "IN USE", "NOTE"]);
+    let number = |revision: &Option<Revision>| {
+        revision.map_or_else(Cell::none, |revision| revision.to_string().into())
+    };
     for (name, output) in &document.outputs {
-        let OutputDocument { revision, failure, at } = output;
-        let note = match failure {
-            Some(failure) => Cell::new(Tone::Bad, &**failure),
-            None => Cell::new(Tone::Good, "written"),
+        let OutputDocument { revision, failure, at, effective, proof: _, awaited_seconds } = output;
+        let waiting = awaited_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let note = match (failure, waiting) {
+            (Some(failure), _) => Cell::new(Tone::Bad, &**failure),
+            (None, Some(waiting)) => {
+                Cell::new(Tone::Warn, format!("not in use for {}", time::span(waiting)))
+            }
+            (None, None) => Cell::new(Tone::Good, "written"),
         };
-        table.row(vec![
-            (&**name).into(),
-            revision.map_or_else(Cell::none, |revision| revision.to_string().into()),
-            ago(at.as_deref(), now),
-            note,
-        ]);
+        let at = ago(at.as_deref(), now);
+        table.row(vec![(&**name).into(), number(revision), at, number(effective), note]);
     }
     table
 }

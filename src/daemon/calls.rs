@@ -52,14 +52,7 @@ impl Driver {
             Feedback::Released { lease, observation } => {
                 self.step(Input::LeaseReleased { lease, observation });
             }
-            Feedback::Effective(effect) => {
-                tracing::info!(
-                    output = %effect.output,
-                    revision = %effect.revision,
-                    proof = effect.proof.label(),
-                    "in use"
-                );
-            }
+            Feedback::Effective(effect) => self.on_effect(&effect),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::core::time::Instant;
 use crate::daemon::clock::Clock;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::sharing::{Place, Sharing, Stood};
+use crate::daemon::uptake::Uptake;
 use crate::output::{ActiveConfig, ActiveService, Lease, Moved, Offers};
 use crate::policy::model::{Endpoint, Policy, Probe};
 use crate::probe::{Phases, Prober, Quota, Report};
@@ -95,6 +96,7 @@ pub(crate) struct Effects {
     /// How late the present round is, for the probes that it starts.
     pub(crate) late: Duration,
     pub(crate) sharing: Sharing,
+    pub(crate) uptake: Uptake,
     probes_max: usize,
     waiting: BTreeMap<Ticket, oneshot::Sender<Response>>,
     started: VecDeque<(AttemptId, Instant)>,
@@ -138,6 +140,7 @@ impl Effects {
             seen: BTreeMap::new(),
             late: Duration::ZERO,
             sharing,
+            uptake: Uptake::default(),
             probes_max: means.probes_max,
             waiting: BTreeMap::new(),
             started: VecDeque::new(),
@@ -330,6 +333,7 @@ impl Effects {
         durable: Option<oneshot::Receiver<bool>>,
     ) {
         let config = Arc::new(configuration(&self.policy, &publication, &self.moved));
+        self.uptake.published(&config, now);
         self.decided.insert(publication.revision, now);
         while self.decided.len() > REVISIONS_REMEMBERED {
             self.decided.pop_first();

@@ -144,7 +144,8 @@ impl Driver {
         let now = self.clock.now();
         let (save, verdict) = (self.effects.save_at(), self.source.verdict_at());
         let (offer, ask) = (self.offers_due_at(), self.references_due_at(now));
-        [self.engine.deadline(), save, verdict, offer, ask]
+        let late = self.effects.uptake.late_at();
+        [self.engine.deadline(), save, verdict, offer, ask, late]
             .into_iter()
             .flatten()
             .fold(now + BEAT, Instant::min)
@@ -268,6 +269,7 @@ impl Driver {
             metric::probes_in_flight(self.effects.in_flight());
             self.rounds.kept_at = now;
         }
+        self.judge_uptake(now);
         self.refresh_offers(now);
         self.ask_references(now);
     }

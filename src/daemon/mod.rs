@@ -20,6 +20,7 @@ mod server;
 mod sharing;
 mod start;
 mod surfaces;
+mod uptake;
 
 use std::path::PathBuf;
 

@@ -151,6 +151,7 @@ impl Driver {
         tracing::info!(%digest, changes, "a new policy is in force");
         let old = std::mem::replace(&mut self.effects.policy, Arc::clone(&policy));
         self.effects.forget_missing(&old);
+        self.effects.uptake.apply(&policy);
         self.outputs.apply(&policy.outputs);
         self.surfaces.apply(&policy);
         self.references.apply(&policy.references);

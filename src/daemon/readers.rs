@@ -161,6 +161,7 @@ impl Driver {
         let document =
             StatusDocument::new(&status, policy, self.sidecar.clone(), &|at| clock.rfc3339(at));
         let mut document = self.effects.with_phases(document);
+        self.effects.uptake.show(&mut document, now);
         document.references = self.references.documents(&self.clock);
         let document = Arc::new(document);
         let gap = self.draw_gap();

@@ -7,12 +7,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::uptake::CHILD;
 use crate::output::child::{CONFIG_WAIT, ChildEvent, Command, Ended, Orders, supervise};
 use crate::output::{Board, Effect, Feedback, Proof};
 use crate::policy::model::Child;
 
-/// The server's name where outputs have one.
-const NAME: &str = "child";
 /// Events and signals that wait at most.
 const WAITING_MAX: usize = 64;
 
@@ -57,7 +56,7 @@ impl Server {
 
 /// Tells the engine's side what is proven to be in use.
 async fn prove(mut events: mpsc::Receiver<ChildEvent>, feedback: mpsc::Sender<Feedback>) {
-    let output: Arc<str> = Arc::from(NAME);
+    let output: Arc<str> = Arc::from(CHILD);
     while let Some(event) = events.recv().await {
         let (revision, proof) = match event {
             ChildEvent::Effective { revision, .. } => (revision, Proof::Handshake),
@@ -68,7 +67,7 @@ async fn prove(mut events: mpsc::Receiver<ChildEvent>, feedback: mpsc::Sender<Fe
             | ChildEvent::NotStarted { .. }
             | ChildEvent::Substituted { .. } => continue,
         };
-        let effect = Effect { output: Arc::clone(&output), revision, proof };
+        let effect = Effect { output: Arc::clone(&output), service: None, revision, proof };
         if feedback.send(Feedback::Effective(effect)).await.is_err() {
             return;
         }

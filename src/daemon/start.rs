@@ -61,7 +61,7 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
         Queues { probed, control, sources, outputs: reports, feedback, looks, references };
 
     let (keeper, store_thread) = Keeper::start(store)?;
-    let effects = Effects::new(Means {
+    let mut effects = Effects::new(Means {
         clock,
         policy: Arc::clone(&policy),
         keeper,
@@ -70,6 +70,10 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
         probes_max: probes_max(),
         probed: probed_sender,
     });
+    if options.command.is_some() {
+        effects.uptake.with_child();
+    }
+    effects.uptake.apply(&policy);
     let stopped = options.shutdown.child_token();
     let watcher = crate::watch::spawn(source.path.clone(), source_sender, stopped);
     watcher.also_seen(secrets);

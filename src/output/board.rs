@@ -102,6 +102,8 @@ pub struct Lease {
 pub struct Effect {
     /// The output that proved it.
     pub output: Arc<str>,
+    /// The service that it is proven of; all when `None`.
+    pub service: Option<ServiceName>,
     /// The revision.
     pub revision: Revision,
     /// How it is known.
@@ -117,13 +119,16 @@ pub enum Proof {
     Handshake,
     /// A call went the new way and was answered.
     FirstByte,
-    /// The server started, or was told, after the file was written.
+    /// The server was told, and is trusted to have listened.
     Told,
+    /// The server started after the file was written.
+    Started,
 }
 
 impl Proof {
     /// Every label; the bound of the metric label `proof`.
-    pub const LABELS: [&'static str; 4] = ["acknowledged", "handshake", "first_byte", "told"];
+    pub const LABELS: [&'static str; 5] =
+        ["acknowledged", "handshake", "first_byte", "told", "started"];
 
     /// Its name in JSON and metrics.
     #[must_use]
@@ -133,6 +138,7 @@ impl Proof {
             Self::Handshake => "handshake",
             Self::FirstByte => "first_byte",
             Self::Told => "told",
+            Self::Started => "started",
         }
     }
 }

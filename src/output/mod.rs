@@ -27,6 +27,7 @@ pub mod proxy;
 mod publish;
 mod socket;
 mod template;
+mod witness;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -153,7 +154,7 @@ pub async fn follow(specs: watch::Receiver<Output>, board: Board, cancel: Cancel
 /// Runs one output until cancelled.
 pub async fn run(output: Output, board: Board, cancel: CancellationToken) {
     match output {
-        Output::File(file) => worker::run(file, board.configs, board.reports, cancel).await,
+        Output::File(file) => worker::run(file, board, cancel).await,
         Output::Socket(socket) => socket::run(socket, board, cancel).await,
         Output::Proxy(proxy) => {
             let (_kept, specs) = watch::channel(*proxy);

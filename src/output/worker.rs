@@ -19,7 +19,8 @@ use crate::output::due;
 use crate::output::hook::{self, Committed, Worked};
 use crate::output::place::Stamp;
 use crate::output::publish::{self, Published};
-use crate::output::{ActiveConfig, OutputError, OutputReport, ReportKind};
+use crate::output::witness;
+use crate::output::{ActiveConfig, Board, OutputError, OutputReport, ReportKind};
 use crate::policy::model::File;
 
 /// How often the file is compared with what was left there.
@@ -31,12 +32,8 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 ///
 /// The latest configuration is written at once; one that cannot be written is tried again until
 /// it can or a newer one takes its place. A write under way when `cancel` comes is finished first.
-pub(super) async fn run(
-    file: File,
-    configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
-    reports: mpsc::Sender<OutputReport>,
-    cancel: CancellationToken,
-) {
+pub(super) async fn run(file: File, board: Board, cancel: CancellationToken) {
+    let Board { configs, reports, feedback, .. } = board;
     let file = Arc::new(file);
     let reporter = Reporter { output: Arc::from(file.name.as_str()), reports };
     let (committed, _) = watch::channel(None);
@@ -48,6 +45,10 @@ pub(super) async fn run(
         let worked = Worked { hook: number, changes: worked.clone() };
         let (hook, reporter, ended) = (hook.clone(), reporter.clone(), ended.clone());
         hooks.spawn(hook::follow(hook, following, worked, reporter, ended));
+    }
+    if let Some(reader) = file.reader.clone() {
+        let (following, ended) = (committed.subscribe(), ended.clone());
+        hooks.spawn(witness::follow(reader, following, feedback, ended));
     }
     let mut worker = Worker {
         file,

@@ -11,3 +11,4 @@ mod sharing;
 mod sidecar;
 mod switch;
 mod template;
+mod uptake;

@@ -48,6 +48,7 @@ fn spec(path: &Path) -> ConfigSocket {
         allow: Peers::default(),
         expose_env: true,
         max_clients: 1024,
+        uptake: None,
     }
 }
 

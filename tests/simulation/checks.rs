@@ -224,6 +224,8 @@ impl Checks {
             | Event::Switched(_)
             | Event::Commanded(_)
             | Event::RulesReplaced { .. }
+            | Event::Ineffective { .. }
+            | Event::Effective { .. }
             | Event::Output { failure: None, .. } => {}
         }
     }

@@ -6,7 +6,7 @@
 
 pub(super) mod command;
 mod redact;
-mod signal;
+pub(super) mod signal;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,6 +19,15 @@ const PID_FILE_BYTES: u64 = 1024;
 /// Signals the process whose number is the first line of `path`.
 pub(super) fn to_pid_file(signal: i32, path: &Path) -> Result<(), HookError> {
     let signal = known(signal)?;
+    let pid = pid_in(path)?;
+    if pid == rustix::process::getpid() {
+        return Err(HookError::Ourselves { pid: number(pid) });
+    }
+    Handle::open(pid)?.signal(signal)
+}
+
+/// The number that is the first line of a pid file.
+pub(in crate::output) fn pid_in(path: &Path) -> Result<Pid, HookError> {
     let display = || path.display().to_string();
     let unreadable = |source| HookError::PidFile { path: display(), source };
     let mut text = String::new();
@@ -26,13 +35,7 @@ pub(super) fn to_pid_file(signal: i32, path: &Path) -> Result<(), HookError> {
     file.take(PID_FILE_BYTES).read_to_string(&mut text).map_err(unreadable)?;
     let first = text.lines().next().unwrap_or_default().trim();
     let pid = first.parse().ok().filter(|&pid: &i32| pid > 1);
-    let Some(pid) = pid.and_then(Pid::from_raw) else {
-        return Err(HookError::NoPid { path: display() });
-    };
-    if pid == rustix::process::getpid() {
-        return Err(HookError::Ourselves { pid: number(pid) });
-    }
-    Handle::open(pid)?.signal(signal)
+    pid.and_then(Pid::from_raw).ok_or_else(|| HookError::NoPid { path: display() })
 }
 
 /// Signals every process of that name but ourselves.
@@ -57,6 +60,13 @@ pub(super) fn to_named(signal: i32, name: &str) -> Result<(), HookError> {
         None if found => Ok(()),
         None => Err(HookError::NoProcess { name: name.to_owned() }),
     }
+}
+
+/// Every living process of that name but ourselves.
+pub(in crate::output) fn named(name: &str) -> Result<impl Iterator<Item = Pid>, HookError> {
+    let fits =
+        |pid: &Pid| *pid != rustix::process::getpid() && is_named(*pid, name) && !is_dead(*pid);
+    Ok(pids()?.filter(fits))
 }
 
 /// The signal's name for people.

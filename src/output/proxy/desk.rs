@@ -152,9 +152,11 @@ impl Desk {
         }
         self.proven.store(revision, Ordering::Relaxed);
         let output = Arc::from(self.spec.load().policy.name.as_str());
-        let (revision, proof) = (Revision::new(revision), Proof::FirstByte);
+        let (service, revision, proof) = (None, Revision::new(revision), Proof::FirstByte);
         // When the engine has too much to hear this is the least of it.
-        self.feedback.try_send(Feedback::Effective(Effect { output, revision, proof })).ok();
+        self.feedback
+            .try_send(Feedback::Effective(Effect { output, service, revision, proof }))
+            .ok();
     }
 
     fn is_active(&self, endpoint: &EndpointName) -> bool {

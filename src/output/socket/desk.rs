@@ -80,9 +80,12 @@ impl Desk {
         }
         let views = Arc::clone(&self.views.borrow());
         let current = |view: &&View| view.seq == seq;
-        if let Some(view) = views.services.get(service).filter(current) {
+        if let Some((name, view)) =
+            views.services.get_key_value(service).filter(|(_, view)| current(view))
+        {
             self.tell(Feedback::Effective(Effect {
                 output: Arc::clone(&self.output),
+                service: Some(name.clone()),
                 revision: view.revision,
                 proof: Proof::Acknowledged,
             }));

@@ -61,6 +61,10 @@ pub struct File {
     pub check: Option<FileCheck>,
     /// What to do when it changed.
     pub on_change: Vec<Hook>,
+    /// Who reads it when it starts.
+    pub reader: Option<Reader>,
+    /// What is expected of the reader.
+    pub uptake: Option<Uptake>,
 }
 
 impl File {
@@ -154,6 +158,26 @@ pub struct ConfigSocket {
     pub expose_env: bool,
     /// Connections at a time.
     pub max_clients: usize,
+    /// What is expected of the clients.
+    pub uptake: Option<Uptake>,
+}
+
+/// What is expected of whoever reads an output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Uptake {
+    /// How long after a decision it may use what it used before.
+    pub timeout: Duration,
+    /// Whether the service moves back then, besides people being told.
+    pub roll_back: bool,
+}
+
+/// The process that reads a file when it starts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reader {
+    /// The one whose number stands in a file.
+    PidFile(PathBuf),
+    /// The ones of this name, as in `/proc/PID/comm` or the base name of the first argument.
+    Process(String),
 }
 
 /// Users and groups by number; everybody whom the socket's mode lets in when both are empty.
@@ -271,6 +295,8 @@ pub struct Child {
     pub message_max: usize,
     /// The services whose variables it gets; all when empty.
     pub services: Vec<ServiceName>,
+    /// What is expected of it.
+    pub uptake: Uptake,
 }
 
 impl Default for Child {
@@ -287,6 +313,7 @@ impl Default for Child {
             retry_tools: Vec::new(),
             message_max: 16 * 1024 * 1024,
             services: Vec::new(),
+            uptake: Uptake { timeout: Duration::from_secs(60), roll_back: false },
         }
     }
 }

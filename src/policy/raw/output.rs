@@ -42,6 +42,14 @@ tables! {
         check_timeout: Option<Positive>,
         /// Env file, template: what to do when it changed.
         on_change: Option<OneOrMany<OnChange>>,
+        /// Env file, template: the process that reads the file when it starts, so that its start proves
+        /// that what was written before is in use.
+        reader: Option<Reader>,
+        /// Env file and template with `reader`, socket: how long after a decision its reader may use what
+        /// it used before; unset, nobody is told.
+        effective_timeout: Option<Positive>,
+        /// What happens then; "alert" by default.
+        on_ineffective: Option<At<OnIneffective>>,
         /// Socket: who may connect besides root and the sidecar's own user; by default all whom the mode lets in.
         allow: Option<Allow>,
         /// Socket: whether the variables themselves are sent; true by default.
@@ -72,6 +80,14 @@ tables! {
         retry: Option<Retry>,
         /// Proxy with mode "connect": which hosts are opened, and the local authority.
         intercept: Option<Intercept>,
+    }
+
+    /// A process, by one of the two.
+    struct Reader {
+        /// File with the number of the process.
+        pid_file: Option<Text>,
+        /// Name of the process.
+        process: Option<Text>,
     }
 
     /// Who may connect to a socket.
@@ -132,6 +148,10 @@ tables! {
         message_max: Option<Int<1, 1024>>,
         /// The services whose variables it gets; all by default.
         services: Option<List<Text>>,
+        /// How long after a decision it may use what it used before; "60s" by default.
+        effective_timeout: Option<Positive>,
+        /// What happens then; "alert" by default.
+        on_ineffective: Option<At<OnIneffective>>,
     }
 
     /// What to do when an output changed: a signal or a command.
@@ -196,6 +216,14 @@ choices! {
         Yaml = "yaml",
         /// As a whole TOML value.
         Toml = "toml",
+    }
+
+    /// What happens when a reader does not take up a move in time.
+    enum OnIneffective or UnknownValue {
+        /// People are told.
+        Alert = "alert",
+        /// And the service moves back, if that is possible.
+        RollBack = "roll_back",
     }
 
     /// How an env file is escaped.

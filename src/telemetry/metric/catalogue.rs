@@ -185,6 +185,10 @@ catalogue! {
         "Time a write of an output took.";
     OUTPUT_REVISION: Gauge Count "mcp_failover_output_revision" ["output"]
         "The latest revision that the output has written.";
+    SWITCH_EFFECTIVE: Histogram Seconds "mcp_failover_switch_effective_seconds" ["output" "proof"] REACTION
+        "Time from a decision to the proof that its reader uses it: acknowledged, handshake, first_byte, told, started.";
+    OUTPUT_EFFECTIVE_REVISION: Gauge Count "mcp_failover_output_effective_revision" ["output"]
+        "The latest revision that the output's readers are known to use.";
     OUTPUT_DRIFT: Counter Count "mcp_failover_output_drift_repaired_total" ["output"]
         "Times somebody else's edit of an output was found and undone.";
     HOOKS: Counter Count "mcp_failover_hook_runs_total" ["output" "result"]

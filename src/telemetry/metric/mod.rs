@@ -310,6 +310,16 @@ pub fn output_written(output: &str, written: Result<Revision, ()>, span: Duratio
     }
 }
 
+/// A move is proven to be in use this long after its decision.
+pub fn effective(output: &str, proof: &'static str, span: Duration) {
+    observe(&SWITCH_EFFECTIVE, &[output, proof], span);
+}
+
+/// The latest revision that an output's readers are known to use.
+pub fn effective_revision(output: &str, revision: Revision) {
+    set(&OUTPUT_EFFECTIVE_REVISION, &[output], float(revision.get()));
+}
+
 /// Somebody else's edit of an output was undone.
 pub fn drift_repaired(output: &str) {
     add(&OUTPUT_DRIFT, &[output], 1);

@@ -44,6 +44,7 @@ pub(in crate::policy::compile) fn child(
         retry_tools: tools.map(|tool| tool.value.clone()).collect(),
         message_max: message_max.map_or(default.message_max, |mib| mib.saturating_mul(MIB)),
         services: chosen,
+        uptake: output::uptake::of_child(raw, default.uptake),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::policy::code::Code;
 use crate::policy::compile::check;
-use crate::policy::compile::output::{self, hook};
+use crate::policy::compile::output::{self, hook, uptake};
 use crate::policy::compile::service::Built;
 use crate::policy::escape;
 use crate::policy::interpolate::Scope;
@@ -41,6 +41,7 @@ pub(super) fn file(
     let chosen = output::chosen(raw.services.as_ref(), services, ctx);
     let check = check(raw, ctx);
     let on_change = hook::build_all(raw.on_change.as_ref(), ctx);
+    let (reader, expected) = (uptake::reader(raw, ctx), uptake::of_output(raw, ctx));
     Some(File {
         name,
         path: path?,
@@ -50,6 +51,8 @@ pub(super) fn file(
         services: chosen,
         check,
         on_change,
+        reader,
+        uptake: expected,
     })
 }
 

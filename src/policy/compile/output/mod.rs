@@ -6,6 +6,7 @@ mod hook;
 mod proxy;
 mod socket;
 mod template;
+mod uptake;
 
 use std::path::{Path, PathBuf};
 
@@ -58,11 +59,22 @@ fn place(raw: &raw::Output) -> Span {
 
 /// Refuses keys that mean nothing to this kind of output.
 fn applicable(raw: &raw::Output, kind: OutputKind, ctx: &mut Ctx<'_>) {
-    const FILE: [&str; 9] =
-        ["path", "mode", "uid", "gid", "services", "on_change", "name", "check", "check_timeout"];
+    const FILE: [&str; 10] = [
+        "path",
+        "mode",
+        "uid",
+        "gid",
+        "services",
+        "on_change",
+        "name",
+        "check",
+        "check_timeout",
+        "reader",
+    ];
+    const UPTAKE: [&str; 2] = ["effective_timeout", "on_ineffective"];
     let (label, keys): (_, &[&[&str]]) = match kind {
-        OutputKind::EnvFile => ("an env_file", &[&FILE, &["format", "merge"]]),
-        OutputKind::Template => ("a template", &[&FILE, &["source", "text", "quoting"]]),
+        OutputKind::EnvFile => ("an env_file", &[&FILE, &UPTAKE, &["format", "merge"]]),
+        OutputKind::Template => ("a template", &[&FILE, &UPTAKE, &["source", "text", "quoting"]]),
         OutputKind::Socket => (
             "a socket",
             &[&[
@@ -75,6 +87,8 @@ fn applicable(raw: &raw::Output, kind: OutputKind, ctx: &mut Ctx<'_>) {
                 "allow",
                 "expose_env",
                 "max_clients",
+                "effective_timeout",
+                "on_ineffective",
             ]],
         ),
         OutputKind::Proxy => (

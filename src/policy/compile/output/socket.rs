@@ -34,6 +34,7 @@ pub(super) fn build(
         allow: peers(raw.allow.as_ref()),
         expose_env: raw.expose_env.is_none_or(|expose| expose.value),
         max_clients: clients.unwrap_or(MAX_CLIENTS),
+        uptake: output::uptake::of_output(raw, ctx),
     })
 }
 
