@@ -4,7 +4,6 @@
 //! answer after the other, and the one right verdict. A verdict that differs is a false alarm or a
 //! missed outage.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -71,98 +70,63 @@ enum Depth {
     Deep,
 }
 
-/// What a service is, in the words of its policy; `PORT` stands for the server's.
+/// A service in the words of its policy, in which `PORT` stands for the server's.
 struct Kind {
-    policy: &'static str,
+    name: &'static str,
     depth: Depth,
+    policy: &'static str,
 }
 
-fn kinds() -> BTreeMap<&'static str, Kind> {
-    let kind = |depth, policy| Kind { policy, depth };
-    BTreeMap::from([
-        (
-            "pinecone",
-            kind(
-                Depth::Frequent,
-                "preset = \"pinecone\"\nprobe = { expect = { json = { \"/dimension\" = 1536 } } }\n\
-                 endpoints = [{ name = \"a\", url = \"http://127.0.0.1:PORT\", \
-                 env = { PINECONE_API_KEY = \"k\" } }]",
-            ),
-        ),
-        (
-            "tavily",
-            kind(
-                Depth::Deep,
-                "preset = \"tavily\"\nprobe = { type = \"tcp\" }\nendpoints = [{ name = \"a\", \
-                 url = \"http://127.0.0.1:PORT\", env = { TAVILY_API_KEY = \"k\" } }]",
-            ),
-        ),
-        (
-            "graphlit",
-            kind(
-                Depth::Deep,
-                "preset = \"graphlit\"\nprobe = { type = \"tcp\" }\nendpoints = [{ name = \"a\", \
-                 url = \"http://127.0.0.1:PORT/api/v1/graphql\", env = { GRAPHLIT_JWT_SECRET = \"s\", \
-                 GRAPHLIT_ORGANIZATION_ID = \"o\", GRAPHLIT_ENVIRONMENT_ID = \"e\" } }]",
-            ),
-        ),
-        ("neo4j http", kind(Depth::Frequent, NEO4J_HTTP)),
-        ("neo4j query", kind(Depth::Deep, NEO4J_HTTP)),
-        (
-            "neo4j writer",
-            kind(
-                Depth::Frequent,
-                "preset = \"neo4j-cluster\"\nendpoints = [{ name = \"a\", \
-                 url = \"http://127.0.0.1:PORT\", env = { NEO4J_PASSWORD = \"p\" } }]",
-            ),
-        ),
-        ("bolt", kind(Depth::Frequent, NEO4J_BOLT)),
-        ("bolt login", kind(Depth::Deep, NEO4J_BOLT)),
-        (
-            "mcp modern",
-            kind(
-                Depth::Frequent,
-                "preset = \"mcp\"\nprobe = { era = \"modern\" }\n\
-                 endpoints = [{ name = \"a\", url = \"http://127.0.0.1:PORT/mcp\" }]",
-            ),
-        ),
-        (
-            "mcp legacy",
-            kind(
-                Depth::Frequent,
-                "preset = \"mcp\"\nprobe = { era = \"legacy\" }\n\
-                 endpoints = [{ name = \"a\", url = \"http://127.0.0.1:PORT/mcp\" }]",
-            ),
-        ),
-        (
-            "redis",
-            kind(
-                Depth::Frequent,
-                "preset = \"redis\"\nendpoints = [{ name = \"a\", url = \"redis://127.0.0.1:PORT\" }]",
-            ),
-        ),
-        (
-            "postgres",
-            kind(
-                Depth::Frequent,
-                "preset = \"postgres\"\nendpoints = [{ name = \"a\", \
-                 url = \"postgres://127.0.0.1:PORT\", env = { PGUSER = \"u\" } }]",
-            ),
-        ),
-        (
-            "http",
-            kind(
-                Depth::Frequent,
-                "preset = \"http\"\nendpoints = [{ name = \"a\", url = \"http://127.0.0.1:PORT\" }]",
-            ),
-        ),
-    ])
+const fn kind(name: &'static str, depth: Depth, policy: &'static str) -> Kind {
+    Kind { name, depth, policy }
 }
 
-const NEO4J_HTTP: &str = "preset = \"neo4j\"\nendpoints = [{ name = \"a\", \
-    url = \"http://127.0.0.1:PORT\", env = { NEO4J_PASSWORD = \"p\" } }]";
-const NEO4J_BOLT: &str = "preset = \"neo4j\"\nendpoints = [{ name = \"a\", \
-    url = \"bolt://127.0.0.1:PORT\", env = { NEO4J_PASSWORD = \"p\" } }]";
+static KINDS: [Kind; 13] = [
+    kind("pinecone", Depth::Frequent, PINECONE),
+    kind("tavily", Depth::Deep, TAVILY),
+    kind("graphlit", Depth::Deep, GRAPHLIT),
+    kind("neo4j http", Depth::Frequent, NEO4J_HTTP),
+    kind("neo4j query", Depth::Deep, NEO4J_HTTP),
+    kind("neo4j writer", Depth::Frequent, NEO4J_CLUSTER),
+    kind("bolt", Depth::Frequent, NEO4J_BOLT),
+    kind("bolt login", Depth::Deep, NEO4J_BOLT),
+    kind("mcp modern", Depth::Frequent, MCP_MODERN),
+    kind("mcp legacy", Depth::Frequent, MCP_LEGACY),
+    kind("redis", Depth::Frequent, REDIS),
+    kind("postgres", Depth::Frequent, POSTGRES),
+    kind("http", Depth::Frequent, HTTP),
+];
+
+const PINECONE: &str = r#"preset = "pinecone"
+probe = { expect = { json = { "/dimension" = 1536 } } }
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT", env = { PINECONE_API_KEY = "k" } }]"#;
+const TAVILY: &str = r#"preset = "tavily"
+probe = { type = "tcp" }
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT", env = { TAVILY_API_KEY = "k" } }]"#;
+const GRAPHLIT: &str = r#"preset = "graphlit"
+probe = { type = "tcp" }
+[[services.a.endpoints]]
+name = "a"
+url = "http://127.0.0.1:PORT/api/v1/graphql"
+env = { GRAPHLIT_JWT_SECRET = "s", GRAPHLIT_ORGANIZATION_ID = "o", GRAPHLIT_ENVIRONMENT_ID = "e" }"#;
+const NEO4J_HTTP: &str = r#"preset = "neo4j"
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT", env = { NEO4J_PASSWORD = "p" } }]"#;
+const NEO4J_CLUSTER: &str = r#"preset = "neo4j-cluster"
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT", env = { NEO4J_PASSWORD = "p" } }]"#;
+const NEO4J_BOLT: &str = r#"preset = "neo4j"
+endpoints = [{ name = "a", url = "bolt://127.0.0.1:PORT", env = { NEO4J_PASSWORD = "p" } }]"#;
+const MCP_MODERN: &str = r#"preset = "mcp"
+probe = { era = "modern" }
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT/mcp" }]"#;
+const MCP_LEGACY: &str = r#"preset = "mcp"
+probe = { era = "legacy" }
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT/mcp" }]"#;
+const REDIS: &str = r#"preset = "redis"
+endpoints = [{ name = "a", url = "redis://127.0.0.1:PORT" }]"#;
+const POSTGRES: &str = r#"preset = "postgres"
+endpoints = [{ name = "a", url = "postgres://127.0.0.1:PORT", env = { PGUSER = "u" } }]"#;
+const HTTP: &str = r#"preset = "http"
+endpoints = [{ name = "a", url = "http://127.0.0.1:PORT" }]"#;
 
 /// The probe of a kind against a server.
 fn probe(kind: &Kind, address: SocketAddr) -> Arc<Probe> {
@@ -421,7 +385,7 @@ const fn of_a_kind(outcome: Outcome) -> Outcome {
 
 #[tokio::test]
 async fn no_reply_of_the_table_gets_a_false_verdict() {
-    let (kinds, prober) = (kinds(), Prober::new().expect("TLS works"));
+    let prober = Prober::new().expect("TLS works");
     let tables = [
         pinecone(),
         tavily_and_graphlit(),
@@ -434,7 +398,8 @@ async fn no_reply_of_the_table_gets_a_false_verdict() {
     let (mut count, mut wrong) = (0, Vec::new());
     for (kind, what, answers, expected) in tables.into_iter().flatten() {
         let server = Recorded::start(answers);
-        let probe = probe(&kinds[kind], server.0);
+        let known = KINDS.iter().find(|known| known.name == kind).expect(kind);
+        let probe = probe(known, server.0);
         let seen = Box::pin(prober.run(&probe, PATIENT)).await.observation;
         count += 1;
         if of_a_kind(seen.outcome) != expected {
