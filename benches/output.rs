@@ -44,6 +44,8 @@ fn env_file(path: &Path) -> File {
         services: Vec::new(),
         check: None,
         on_change: Vec::new(),
+        reader: None,
+        uptake: None,
     }
 }
 

@@ -96,7 +96,7 @@ fn services() -> Result<Vec<(&'static str, Check)>, Failure> {
     let success = [0, 3, 0xB1, 0x70, 0xA0, 0, 0];
     let record = [0, 4, 0xB1, 0x71, 0x91, 1, 0, 0];
     let row = [&success[..], &record, &success].concat();
-    let bolt = canned(&[pick.clone()])?;
+    let bolt = canned(std::slice::from_ref(&pick))?;
     let bolt_query = canned(&[pick, [&success[..], &success, &row].concat()])?;
     let redis = canned(&[b"+PONG\r\n".to_vec()])?;
     let role = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";

@@ -240,7 +240,7 @@ fn outputs(document: &StatusDocument, now: Timestamp) -> Table {
         revision.map_or_else(Cell::none, |revision| revision.to_string().into())
     };
     for (name, output) in &document.outputs {
-        let OutputDocument { revision, failure, at, effective, proof: _, awaited_seconds } = output;
+        let OutputDocument { revision, failure, at, effective, awaited_seconds, .. } = output;
         let waiting = awaited_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let note = match (failure, waiting) {
             (Some(failure), _) => Cell::new(Tone::Bad, &**failure),

@@ -267,11 +267,11 @@ mod tests {
     fn config(revision: u64, endpoints: &[(&str, &str)]) -> Arc<ActiveConfig> {
         let services = endpoints.iter().map(|(service, endpoint)| {
             let active = ActiveService {
-                endpoint: Some(EndpointName::new(*endpoint)),
+                endpoint: Some(EndpointName::new(endpoint)),
                 env: [("KEY".to_owned(), Secret::from(*endpoint))].into(),
                 ..ActiveService::default()
             };
-            (ServiceName::new(*service), active)
+            (ServiceName::new(service), active)
         });
         Arc::new(ActiveConfig { revision: Revision::new(revision), services: services.collect() })
     }
@@ -293,9 +293,9 @@ mod tests {
 
     fn late(uptake: &mut Uptake, now: Instant) -> Vec<(ServiceName, u64)> {
         let late = uptake.late(now).into_iter();
-        late.map(|input| match input {
-            Input::Ineffective { service, revision, .. } => (service, revision.get()),
-            other => panic!("{other:?}"),
+        late.map(|input| {
+            let Input::Ineffective { service, revision, .. } = input else { panic!("{input:?}") };
+            (service, revision.get())
         })
         .collect()
     }

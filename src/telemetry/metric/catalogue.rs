@@ -186,7 +186,7 @@ catalogue! {
     OUTPUT_REVISION: Gauge Count "mcp_failover_output_revision" ["output"]
         "The latest revision that the output has written.";
     SWITCH_EFFECTIVE: Histogram Seconds "mcp_failover_switch_effective_seconds" ["output" "proof"] REACTION
-        "Time from a decision to the proof that its reader uses it: acknowledged, handshake, first_byte, told, started.";
+        "Time from a decision to the proof that its reader uses it, by the proof.";
     OUTPUT_EFFECTIVE_REVISION: Gauge Count "mcp_failover_output_effective_revision" ["output"]
         "The latest revision that the output's readers are known to use.";
     OUTPUT_DRIFT: Counter Count "mcp_failover_output_drift_repaired_total" ["output"]

@@ -31,9 +31,9 @@ impl World {
     }
 
     fn causes(&self) -> Vec<String> {
-        let told = |event: &Event| match event {
-            Event::Ineffective { cause, .. } => Some(cause.clone()),
-            _ => None,
+        let told = |event: &Event| {
+            let Event::Ineffective { cause, .. } = event else { return None };
+            Some(cause.clone())
         };
         self.events().iter().filter_map(told).collect()
     }
