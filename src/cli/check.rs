@@ -18,7 +18,7 @@ use crate::watch::{ReadError, SystemLookup, read_once};
 
 /// Check a policy and print every diagnostic at once.
 ///
-/// Exit code 0 when it is valid, 78 when not. Variables and secret files that the policy names are looked up, but nothing is connected to;
+/// Exit code 0 when it is valid, 78 when not. Variables, secret files and templates that the policy names are looked up, but nothing is connected to;
 /// `probe` does that.
 #[derive(Args, Debug)]
 pub(crate) struct Check {

@@ -73,7 +73,7 @@ impl Driver {
                 self.read_policy(forced);
             }
             SourceEvent::ExtraChanged(files) => {
-                tracing::info!(files = files.len(), "a secret file changed");
+                tracing::info!(files = files.len(), "a secret file or a template changed");
                 self.read_policy(false);
             }
             SourceEvent::Missing => {

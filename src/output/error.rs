@@ -45,6 +45,12 @@ pub enum OutputError {
         /// Why, and what the command said, without values.
         why: Box<str>,
     },
+    /// A newer configuration came while the check was looking at this one.
+    #[error("finish the check of {}: a newer revision takes its place", path.display())]
+    Superseded {
+        /// The path.
+        path: Box<Path>,
+    },
     /// The file to merge into cannot be understood well enough to keep what is in it.
     #[error("merge into the existing file: {why}")]
     Foreign {
@@ -100,7 +106,7 @@ impl OutputError {
             Self::NotRegular { .. } => Some("name another path"),
             Self::Contended { .. } => Some("let only one program write it"),
             Self::Io { source, .. } => io_help(source),
-            Self::Aborted { .. } => None,
+            Self::Superseded { .. } | Self::Aborted { .. } => None,
         }
     }
 
@@ -109,7 +115,7 @@ impl OutputError {
     #[must_use]
     pub const fn leaves_doubt(&self) -> bool {
         match self {
-            Self::Template { .. } | Self::Refused { .. } => false,
+            Self::Template { .. } | Self::Refused { .. } | Self::Superseded { .. } => false,
             Self::Uncarriable { .. }
             | Self::Name { .. }
             | Self::Clash { .. }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crate::output::check::{self, Newer};
 use crate::output::content::{self, Change, render};
 use crate::output::place::{Access, Gate, Look, Place, Stamp, Written};
-use crate::output::{ActiveConfig, OutputError, check, due};
+use crate::output::{ActiveConfig, OutputError, due};
 use crate::policy::model::File;
 
 /// A person's edit in the very moment of a merge is merged, too; somebody who writes without
@@ -30,19 +31,20 @@ pub struct Published {
 /// When the configuration cannot be rendered, the file not written, or its check refuses it. The old
 /// file is then as it was.
 pub fn publish(file: &File, config: &ActiveConfig) -> Result<Published, OutputError> {
-    publish_and_stamp(file, config).map(|(published, _)| published)
+    publish_and_stamp(file, config, &None).map(|(published, _)| published)
 }
 
-/// The same, and the state that the file was left in.
+/// The same, and the state that the file was left in; a newer configuration ends a check.
 pub(super) fn publish_and_stamp(
     file: &File,
     config: &ActiveConfig,
+    newer: &Newer,
 ) -> Result<(Published, Option<Stamp>), OutputError> {
     let place = Place::find(&file.path)?;
     let mut left = ATTEMPTS;
     loop {
         left -= 1;
-        match publish_at(&place, file, config) {
+        match publish_at(&place, file, config, newer) {
             Err(OutputError::Contended { .. }) if left > 0 => {}
             result => return result,
         }
@@ -58,6 +60,7 @@ fn publish_at(
     place: &Place,
     file: &File,
     config: &ActiveConfig,
+    newer: &Newer,
 ) -> Result<(Published, Option<Stamp>), OutputError> {
     let current = place.read()?;
     let access = Access { mode: file.permissions, owner: file.owner };
@@ -80,7 +83,7 @@ fn publish_at(
             let due = change == Change::Content && !file.on_change.is_empty();
             let mut due_kept = true;
             let mut ready = || due_kept = !due || due::mark(place);
-            let look: Look<'_> = &|staged| check::run(file, config, staged);
+            let look: Look<'_> = &|staged| check::run(file, config, staged, newer);
             let gate = Gate { check: file.check.is_some().then_some(look), ready: &mut ready };
             let (Written { in_place, owner_kept }, stamp) =
                 place.write(&bytes, access, seen, gate)?;

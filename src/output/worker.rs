@@ -136,7 +136,7 @@ impl Worker {
         loop {
             let config = configs.borrow_and_update().clone();
             let wait = match config {
-                Some(config) => self.tend(&config).await,
+                Some(config) => self.tend(&config, &configs).await,
                 None => LOOK,
             };
             let until = Instant::now() + wait;
@@ -190,7 +190,11 @@ impl Worker {
     }
 
     /// Brings the file up to date if it may not be, and says when to look again.
-    async fn tend(&mut self, config: &Arc<ActiveConfig>) -> Duration {
+    async fn tend(
+        &mut self,
+        config: &Arc<ActiveConfig>,
+        newer: &watch::Receiver<Option<Arc<ActiveConfig>>>,
+    ) -> Duration {
         let since = Instant::now();
         let known = self.written.as_ref().filter(|left| left.config == *config);
         let known_stamp = known.and_then(|left| left.stamp);
@@ -198,12 +202,14 @@ impl Worker {
         if known_stamp.is_some() && self.stamp().await == known_stamp {
             return LOOK;
         }
-        match self.publish(config).await {
+        match self.publish(config, newer).await {
             Ok((published, stamp)) => {
                 self.written = Some(Left { config: Arc::clone(config), stamp });
                 self.settled(config, published, known, since.elapsed()).await;
                 LOOK
             }
+            // It is there already, and is taken up at once.
+            Err(OutputError::Superseded { .. }) => Duration::ZERO,
             Err(error) => {
                 self.in_doubt |= error.leaves_doubt();
                 let error = Arc::from(error.explain());
@@ -221,9 +227,11 @@ impl Worker {
     async fn publish(
         &self,
         config: &Arc<ActiveConfig>,
+        newer: &watch::Receiver<Option<Arc<ActiveConfig>>>,
     ) -> Result<(Published, Option<Stamp>), OutputError> {
         let (file, config) = (Arc::clone(&self.file), Arc::clone(config));
-        tokio::task::spawn_blocking(move || publish::publish_and_stamp(&file, &config))
+        let newer = Some(newer.clone());
+        tokio::task::spawn_blocking(move || publish::publish_and_stamp(&file, &config, &newer))
             .await
             .unwrap_or_else(|_| Err(OutputError::Aborted { path: self.file.path.clone() }))
     }

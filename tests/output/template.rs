@@ -11,7 +11,10 @@ use mcp_failover::policy::model::{Content, File, FileCheck, Hook, HookRun, Quoti
 use mcp_failover::policy::secret::Secret;
 
 use super::readers::{self, python_path};
-use super::{DEADLINE, ReportKind, Running, config, config_of, env_file, leftovers};
+use super::{
+    DEADLINE, ReportKind, Running, again, assert_passed, config, config_of, env_file, inner,
+    inner_dir, leftovers, may_mount,
+};
 use crate::common;
 
 const INI: &str = "[index]\nhost = {{ services.index.env.INDEX_HOST|ini }}\n\
@@ -338,6 +341,53 @@ async fn a_check_that_hangs_is_killed_with_all_that_it_started() {
     super::hooks::eventually("their end", dead);
     assert!(!file.path.exists());
     assert_eq!(leftovers(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_newer_revision_does_not_wait_for_a_check_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let script =
+        "grep -q backup \"$1\" || { echo $$ > \"$0.new\"; mv \"$0.new\" \"$0\"; exec sleep 1000; }";
+    let argv = ["sh", "-euc", script, pid.to_str().unwrap(), "{staged}"];
+    let file = of(&dir.path().join("x.json"), Quoting::Json, JSON);
+    let mut running = Running::start(&with_check(file, &argv, Duration::from_secs(3_600)));
+    running.publish(config(1, "primary"));
+    while !pid.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await; // poll
+    }
+    running.publish(config(2, "backup"));
+    let report = running.next().await;
+    assert!(matches!(report.kind, ReportKind::Wrote { changed: true, .. }), "{report:?}");
+    assert_eq!(report.revision, Revision::new(2));
+    let pid = std::fs::read_to_string(&pid).unwrap();
+    super::hooks::eventually("its end", || !super::hooks::is_alive(&pid));
+    running.stop().await;
+    assert_eq!(leftovers(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_bind_mounted_file_is_checked_before_it_is_overwritten_in_place() {
+    if inner() {
+        let path = inner_dir().join("x.json");
+        let argv = ["grep", "-q", "primary", "{staged}"];
+        let file = with_check(of(&path, Quoting::Json, JSON), &argv, DEADLINE);
+        assert!(publish(&file, &config(1, "primary")).unwrap().in_place);
+        let before = std::fs::read(&path).unwrap();
+        let error = publish(&file, &config(2, "backup")).unwrap_err();
+        assert!(matches!(error, OutputError::Refused { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(leftovers(&inner_dir()), Vec::<String>::new());
+        return;
+    }
+    if may_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            "cd \"$MCPF_INNER_DIR\"; echo old > x.json; mount --bind x.json x.json; exec \"$@\"";
+        let test =
+            "output::template::a_bind_mounted_file_is_checked_before_it_is_overwritten_in_place";
+        assert_passed(&again(&["unshare", "-m", "sh", "-euc", script, "sh"], test, dir.path()));
+    }
 }
 
 #[test]

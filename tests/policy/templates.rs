@@ -1,5 +1,7 @@
 //! What a policy with templates means.
 
+use std::fmt::Write as _;
+
 use mcp_failover::policy::model::{Content, File, Output, Policy, Quoting};
 
 use super::given::{Given, codes, compiled};
@@ -97,6 +99,21 @@ fn what_is_wrong_elsewhere_is_not_told_again_of_the_template() {
     let text =
         with("path = \"x.ini\"\ntext = \"{{ services.search.env.SEARCH_KEY }} {{ nope }}\"\n");
     assert_eq!(codes(&text, &Given::default()), ["MF0301", "MF0301"]);
+}
+
+#[test]
+fn the_last_of_thousands_of_endpoints_is_tried_too() {
+    let mut policy = with("path = \"x.ini\"\ntext = \"{{ services.search.env.SEARCH_KEY }}\"\n");
+    for n in 0..2_000 {
+        let name = if n == 1_999 { "OTHER" } else { "SEARCH_KEY" };
+        write!(
+            policy,
+            "[[services.search.endpoints]]\nname = \"e{n}\"\nurl = \"https://e{n}.example.com\"\n\
+             env = {{ {name} = \"${{KEY}}\" }}\n"
+        )
+        .unwrap();
+    }
+    assert!(codes(&policy, &given()).contains(&"MF0708"));
 }
 
 #[test]

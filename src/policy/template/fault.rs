@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, Value};
-use zeroize::Zeroizing;
 
 use crate::policy::model::Quoting;
 use crate::policy::template::quote::Refusal;
-use crate::policy::template::{Context, MAX_BYTES, render_text};
+use crate::policy::template::{Context, MAX_BYTES, Rendered, render_text};
 
 /// As many faults of one template are told at once.
 const TOLD: usize = 16;
@@ -95,12 +94,12 @@ impl From<Error> for Fault {
 }
 
 /// Everything that is wrong with a text when it is filled in with this context, as far as one
-/// mistake does not hide the next; and the bytes when nothing is.
+/// mistake does not hide the next; and what it gives when nothing is.
 pub(crate) fn faults(
     text: &str,
     quoting: Quoting,
     context: &Context<'_>,
-) -> Result<Zeroizing<Vec<u8>>, Vec<Fault>> {
+) -> Result<Rendered, Vec<Fault>> {
     let context = context.value();
     let mut rest = text.to_owned();
     let mut found: Vec<Fault> = Vec::new();
@@ -109,7 +108,7 @@ pub(crate) fn faults(
             environment.add_global(ANYTHING, Value::from_object(Anything));
         });
         let mut fault = match rendered {
-            Ok(bytes) if found.is_empty() => return Ok(bytes),
+            Ok(rendered) if found.is_empty() => return Ok(rendered),
             Ok(_) => break,
             Err(fault) => fault,
         };

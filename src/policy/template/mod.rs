@@ -99,7 +99,17 @@ impl Facts<'_> {
 /// # Errors
 /// When it cannot be filled in with this context, or would give more than [`MAX_BYTES`].
 pub fn render(template: &Template, context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    render_text(template.text.expose(), template.quoting, context.value(), |_| {})
+    let text = template.text.expose();
+    render_text(text, template.quoting, context.value(), |_| {}).map(|rendered| rendered.bytes)
+}
+
+/// What became of a template.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    /// The text.
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    /// What it took, at most [`FUEL`].
+    pub(crate) steps: u64,
 }
 
 /// The same for a text and a value, in an environment that `prepare` may add to.
@@ -108,13 +118,15 @@ fn render_text(
     quoting: Quoting,
     context: Value,
     prepare: impl FnOnce(&mut Environment<'_>),
-) -> Result<Zeroizing<Vec<u8>>, Fault> {
+) -> Result<Rendered, Fault> {
     let mut environment = environment(quoting)?;
     prepare(&mut environment);
     let template = environment.template_from_named_str(NAME, text)?;
     let mut page = Page::new(text.len());
-    template.render_captured_to(context, &mut page)?;
-    Ok(page.0)
+    let captured = template.render_captured_to(context, &mut page)?;
+    let steps = captured.state().fuel_levels().map_or(FUEL, |(consumed, _)| consumed);
+    drop(captured);
+    Ok(Rendered { bytes: page.0, steps })
 }
 
 /// What every template is rendered in.

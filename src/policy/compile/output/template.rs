@@ -20,8 +20,13 @@ use crate::policy::raw::{self, Ctx, Span, Text, nearest};
 use crate::policy::secret::Secret;
 use crate::policy::template::{Context, Facts, Fault, FaultKind, NAMES, SERVICE_NAMES, faults};
 
-/// As many endpoints of a service are tried out at most; who has more has many of the same kind.
-const ROUNDS: usize = 4096;
+/// Steps that trying a template out may take in all: decisions wait for a policy to be compiled.
+/// A common template takes some hundred, so that all endpoints are tried.
+const STEPS: u64 = 2_000_000;
+/// What a round with faults is counted as: each of them is looked for anew.
+const STEPS_OF_A_FAULT: u64 = STEPS / 64;
+/// Services that are looked at in all of its rounds, for the same reason.
+const LOOKED_AT: usize = 200_000;
 /// An expression that is longer is not quoted in a message.
 const QUOTED: usize = 80;
 
@@ -142,29 +147,37 @@ impl<'a> Trial<'a> {
     /// without one.
     fn fill_in(&self, ctx: &mut Ctx<'_>) {
         let most = self.services.iter().map(|one| one.rules.endpoints.len()).max();
-        let rounds = (0..most.unwrap_or(1).clamp(1, ROUNDS)).map(|round| self.cast(round));
-        let fails = |one: &&Built| one.rules.failover.on_all_down == OnAllDown::Fail;
+        let affordable = LOOKED_AT / self.services.len().max(1);
+        let mut left = STEPS;
+        for round in 0..most.unwrap_or_default().min(affordable).max(1) {
+            let Some(steps) = self.try_out(&self.cast(round), ctx) else { return };
+            left = left.saturating_sub(steps);
+            if left == 0 {
+                break;
+            }
+        }
         let mut without = self.cast(0);
-        for one in self.services.iter().copied().filter(fails) {
+        let fails = |one: &&&Built| one.rules.failover.on_all_down == OnAllDown::Fail;
+        for one in self.services.iter().filter(fails) {
             without.insert(one.rules.name.as_str(), None);
         }
-        let without = without.values().any(Option::is_none).then_some(without);
-        for cast in rounds.chain(without) {
-            match faults(&self.text.text, self.quoting, &context(&cast)) {
-                Ok(bytes) => {
-                    if !self.has_form(&bytes, ctx) {
-                        return;
-                    }
+        if without.values().any(Option::is_none) {
+            self.try_out(&without, ctx);
+        }
+    }
+
+    /// Fills the template in once; what that took, or `None` when once is enough.
+    fn try_out(&self, cast: &Cast<'_>, ctx: &mut Ctx<'_>) -> Option<u64> {
+        match faults(&self.text.text, self.quoting, &context(cast)) {
+            Ok(rendered) => self.has_form(&rendered.bytes, ctx).then_some(rendered.steps),
+            Err(found) => {
+                for fault in &found {
+                    self.tell(fault, cast, ctx);
                 }
-                Err(found) => {
-                    let syntax = found.iter().any(|fault| fault.kind == FaultKind::Syntax);
-                    for fault in &found {
-                        self.tell(fault, &cast, ctx);
-                    }
-                    if syntax {
-                        return;
-                    }
-                }
+                // Another endpoint may lack something else; the text stays what it is.
+                let hopeless = [FaultKind::Syntax, FaultKind::Unbounded];
+                let again = !found.iter().any(|fault| hopeless.contains(&fault.kind));
+                again.then_some(STEPS_OF_A_FAULT)
             }
         }
     }
@@ -172,11 +185,12 @@ impl<'a> Trial<'a> {
     /// The endpoints of one round: a service with fewer than others begins again.
     fn cast(&self, round: usize) -> Cast<'a> {
         let endpoint = |one: &&'a Built| {
-            let rules =
-                one.rules.endpoints.iter().cycle().nth(round % one.rules.endpoints.len())?;
-            Some((one.rules.name.as_str(), one.service.endpoints.get(&rules.name)))
+            let endpoints = &one.rules.endpoints;
+            let rules = round.checked_rem(endpoints.len()).and_then(|at| endpoints.get(at));
+            let chosen = rules.and_then(|rules| one.service.endpoints.get(&rules.name));
+            (one.rules.name.as_str(), chosen)
         };
-        self.services.iter().filter_map(endpoint).collect()
+        self.services.iter().map(endpoint).collect()
     }
 
     /// Whether the text is what its readers take it for, as far as we can read it ourselves.
