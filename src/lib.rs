@@ -10,5 +10,6 @@ pub mod policy;
 pub mod probe;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod unix;
 pub mod watch;

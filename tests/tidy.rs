@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["core"],
     &["policy"],
     &["telemetry"],
-    &["unix"],
+    &["tls", "unix"],
     &["admin", "alert", "output", "probe", "store", "watch"],
     &["daemon"],
     &["cli"],

@@ -1,14 +1,14 @@
 //! One `POST` to one receiver.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
 use super::outbox::Item;
 use crate::policy::model::Alert;
+use crate::tls::{self, Roots};
 
 /// The HTTP client that all alerts share: verified TLS, no redirects, no proxy.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Client {
     /// When TLS cannot be set up.
     pub fn new() -> Result<Self, ClientError> {
         let inner = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls()?)
+            .tls_backend_preconfigured(trusting()?)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .pool_max_idle_per_host(1)
@@ -116,17 +116,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn tls() -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ClientError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+fn trusting() -> Result<ClientConfig, ClientError> {
+    Ok(tls::client(Roots::Platform).map_err(ClientError::Tls)?.with_no_client_auth())
 }

@@ -12,15 +12,9 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WantsClientCert};
-use rustls::crypto::{self, CryptoProvider};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct,
-    RootCertStore, SignatureScheme, WantsVerifier, version,
-};
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -32,6 +26,7 @@ use crate::probe::clock;
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::trace::Trace;
+use crate::tls::{self, Roots};
 
 /// Sets of roots kept ready. More than a policy plausibly names; a reload may bring new ones.
 const CONFIGS_MAX: usize = 64;
@@ -62,7 +57,6 @@ pub(super) fn expiry(options: &TlsOptions, trace: &Trace) -> Step {
 /// Makes client configurations, once for each set of roots.
 #[derive(Debug)]
 pub(super) struct TlsClient {
-    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
     platform: OnceLock<Arc<ClientConfig>>,
     unverified: OnceLock<Arc<ClientConfig>>,
     own: Mutex<BTreeMap<String, Arc<ClientConfig>>>,
@@ -70,15 +64,9 @@ pub(super) struct TlsClient {
 
 impl TlsClient {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
-        Ok(Self {
-            builder,
-            platform: OnceLock::new(),
-            unverified: OnceLock::new(),
-            own: Mutex::default(),
-        })
+        // The others are made when they are wanted; whether any can be made is told at once.
+        let unverified = OnceLock::from(build(Roots::Anybody)?);
+        Ok(Self { unverified, platform: OnceLock::new(), own: Mutex::default() })
     }
 
     /// Everything that can be wrong before a connection exists.
@@ -88,113 +76,48 @@ impl TlsClient {
         options: &TlsOptions,
         protocol: Option<&[u8]>,
     ) -> Step<Handshake> {
-        let name = options.server_name.as_deref().unwrap_or(host);
-        // A dot at the end is for the resolver; certificates do not have it.
-        let name = name.strip_suffix('.').unwrap_or(name).to_owned();
-        let name = ServerName::try_from(name)
-            .map_err(|_invalid| Finding::misconfigured("server name is not valid for TLS"))?;
+        let name = tls::server_name(options.server_name.as_deref().unwrap_or(host))
+            .ok_or_else(|| Finding::misconfigured("server name is not valid for TLS"))?;
         let config = match (options.trust, &options.ca_pem) {
-            (Trust::SelfSigned, _) => {
-                Arc::clone(self.unverified.get_or_init(|| self.build_unverified()))
-            }
-            (Trust::Verified, None) => {
-                Arc::clone(self.platform.get_or_init(|| self.build(platform_roots())))
-            }
-            (Trust::Verified, Some(pem)) => self.with_roots(pem)?,
+            (Trust::SelfSigned, _) => once(&self.unverified, Roots::Anybody),
+            (Trust::Verified, None) => once(&self.platform, Roots::Platform),
+            (Trust::Verified, Some(pem)) => self.with_roots(pem),
         };
+        let config = config.map_err(|_unusable| {
+            Finding::misconfigured("the roots given hold no usable certificate")
+        })?;
         let alpn = protocol.map(<[u8]>::to_vec).into_iter().collect();
         Ok(Handshake { config, name, alpn })
     }
 
-    fn with_roots(&self, pem: &str) -> Step<Arc<ClientConfig>> {
+    fn with_roots(&self, pem: &str) -> Made {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = own.get(pem) {
             return Ok(Arc::clone(config));
         }
-        let roots = read_roots(pem)
-            .ok_or_else(|| Finding::misconfigured("the roots given hold no usable certificate"))?;
-        let config = self.build(roots);
+        let config = build(Roots::Given(pem))?;
         if own.len() >= CONFIGS_MAX {
             own.clear();
         }
         own.insert(pem.to_owned(), Arc::clone(&config));
         Ok(config)
     }
-
-    fn build(&self, roots: RootCertStore) -> Arc<ClientConfig> {
-        finish(self.builder.clone().with_root_certificates(roots))
-    }
-
-    fn build_unverified(&self) -> Arc<ClientConfig> {
-        let provider = Arc::clone(self.builder.crypto_provider());
-        let verifier = Arc::new(AnyCertificate(provider));
-        finish(self.builder.clone().dangerous().with_custom_certificate_verifier(verifier))
-    }
 }
 
-fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Arc<ClientConfig> {
-    let mut config = builder.with_no_client_auth();
+type Made = Result<Arc<ClientConfig>, rustls::Error>;
+
+fn once(made: &OnceLock<Arc<ClientConfig>>, roots: Roots<'_>) -> Made {
+    if let Some(config) = made.get() {
+        return Ok(Arc::clone(config));
+    }
+    let config = build(roots)?;
+    Ok(Arc::clone(made.get_or_init(|| config)))
+}
+
+fn build(roots: Roots<'_>) -> Made {
+    let mut config = tls::client(roots)?.with_no_client_auth();
     config.resumption = Resumption::disabled();
-    Arc::new(config)
-}
-
-/// Takes any certificate, of anybody and for any time, as long as the server has its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// The platform's roots, or the bundled ones where there are none, as in an empty container.
-fn platform_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
-}
-
-fn read_roots(pem: &str) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.ok()?).ok()?;
-    }
-    (!roots.is_empty()).then_some(roots)
+    Ok(Arc::new(config))
 }
 
 /// A handshake that lacks only a connection.
@@ -342,10 +265,5 @@ mod tests {
         assert_eq!(try_with("not a name", None), Err(Outcome::ClientError));
         assert_eq!(try_with("example.com.", None), Ok(()));
         assert_eq!(try_with("::1", None), Ok(()));
-    }
-
-    #[test]
-    fn there_are_always_roots() {
-        assert!(!platform_roots().is_empty());
     }
 }
