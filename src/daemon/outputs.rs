@@ -35,6 +35,7 @@ impl Outputs {
     /// A replaced output's task begins only after the old one has ended, so that two never write
     /// the same file.
     pub(crate) fn apply(&mut self, wanted: &[Output]) {
+        self.board.doors.expect(wanted);
         let mut before = std::mem::take(&mut self.running);
         for spec in wanted {
             let old = before.remove(spec.name());

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::uptake::CHILD;
-use crate::output::child::{CONFIG_WAIT, ChildEvent, Command, Ended, Orders, supervise};
-use crate::output::{Board, Effect, Feedback, Proof};
+use crate::output::child::{
+    CONFIG_WAIT, ChildEvent, Command, DOORS_WAIT, Ended, Given, Orders, supervise,
+};
+use crate::output::{ActiveConfig, Board, Door, Effect, Feedback, Proof, Shown, complete};
 use crate::policy::model::Child;
 
 /// Events and signals that wait at most.
@@ -29,10 +32,12 @@ impl Server {
         board: &Board,
         shutdown: &CancellationToken,
     ) -> std::io::Result<Self> {
+        let (give, given) = watch::channel(None);
+        tokio::spawn(prepare(board.configs.clone(), board.doors.watch(), give));
         let (events, effects) = mpsc::channel(WAITING_MAX);
         tokio::spawn(prove(effects, board.feedback.clone()));
         let orders = Orders {
-            configs: board.configs.clone(),
+            configs: given,
             signals: passed_on()?,
             config_wait: CONFIG_WAIT,
             stop: shutdown.child_token(),
@@ -51,6 +56,40 @@ impl Server {
     pub(crate) async fn ended(self) -> u8 {
         // A task that panicked has been logged by the panic hook.
         self.task.await.map_or(1, |ended| ended.code)
+    }
+}
+
+/// Puts together what the server is started with: what is active, and the ways through proxies.
+///
+/// A proxy that does not come up must not keep the server from being started, so those that are
+/// still to come are waited for a while only.
+async fn prepare(
+    mut configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+    mut doors: watch::Receiver<Shown>,
+    give: watch::Sender<Option<Arc<Given>>>,
+) {
+    let until = Instant::now() + DOORS_WAIT;
+    let mut latest: Option<Vec<Door>> = None;
+    loop {
+        let config = configs.borrow_and_update().clone();
+        latest = complete(&doors.borrow_and_update()).or(latest);
+        if let (Some(config), Some(doors)) = (config, &latest) {
+            let given = Given { config: ActiveConfig::clone(&config), doors: doors.clone() };
+            let given = Some(Arc::new(given));
+            give.send_if_modified(|shown| {
+                let changed = *shown != given;
+                *shown = given;
+                changed
+            });
+        }
+        tokio::select! {
+            changed = configs.changed() => if changed.is_err() { return },
+            changed = doors.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(until), if latest.is_none() => {
+                tracing::error!("a proxy does not come up; the server is not sent through it");
+                latest = Some(Vec::new());
+            }
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::daemon::reload::Source;
 use crate::daemon::server::Server;
 use crate::daemon::surfaces::{Served, Surfaces};
 use crate::daemon::{RunError, RunOptions};
-use crate::output::Board;
+use crate::output::{Board, Doors};
 use crate::policy::model::Policy;
 use crate::probe::Prober;
 use crate::telemetry::metric;
@@ -89,6 +89,7 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
         reports: report_sender,
         feedback: feedback_sender,
         generation: generation(&clock),
+        doors: Doors::to(&policy.outputs),
     };
     let server = options
         .command

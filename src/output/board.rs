@@ -13,7 +13,7 @@ use crate::core::action::LeaseRefusal;
 use crate::core::id::{EndpointName, LeaseId, Revision, ServiceName};
 use crate::core::outcome::Observation;
 use crate::core::status::Offer;
-use crate::output::{ActiveConfig, OutputReport};
+use crate::output::{ActiveConfig, Doors, OutputReport};
 use crate::policy::model::Endpoint;
 
 /// Everything an output is given.
@@ -30,6 +30,8 @@ pub struct Board {
     pub feedback: mpsc::Sender<Feedback>,
     /// Changes with each start of the sidecar.
     pub generation: Arc<str>,
+    /// Where proxies show what a server must be told to go through them.
+    pub doors: Doors,
 }
 
 /// Who may take calls now, of the services that some output serves call by call.

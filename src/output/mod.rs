@@ -18,6 +18,7 @@ mod board;
 mod check;
 pub mod child;
 mod content;
+mod door;
 mod due;
 mod env_file;
 mod error;
@@ -44,6 +45,7 @@ use crate::policy::secret::Secret;
 
 pub use board::{Board, Effect, Feedback, Lease, Offers, Proof, ServiceOffer};
 pub use content::{Change, render};
+pub use door::{Door, Doors, Shown, complete};
 pub use env_file::{Verified, VerifyError, verify};
 pub use error::OutputError;
 pub use publish::{Published, publish};

@@ -2,6 +2,7 @@
 
 mod host;
 mod process;
+mod proxied;
 mod run;
 mod sdk;
 mod sidecar;

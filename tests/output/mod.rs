@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
-use mcp_failover::output::{ActiveConfig, ActiveService, Board, OutputReport, ReportKind, run};
+use mcp_failover::output::{
+    ActiveConfig, ActiveService, Board, Doors, OutputReport, ReportKind, run,
+};
 use mcp_failover::policy::model::{Content, Env, File, Output};
 use mcp_failover::policy::secret::Secret;
 use tokio::sync::{mpsc, watch};
@@ -71,7 +73,14 @@ fn board(
 ) -> Board {
     let (_, offers) = watch::channel(Arc::default());
     let (feedback, _) = mpsc::channel(1);
-    Board { configs, offers, reports, feedback, generation: Arc::from("test") }
+    Board {
+        configs,
+        offers,
+        reports,
+        feedback,
+        generation: Arc::from("test"),
+        doors: Doors::default(),
+    }
 }
 
 /// An output that runs as it does in the sidecar.

@@ -10,7 +10,7 @@ use mcp_failover::core::outcome::Outcome;
 use mcp_failover::core::rules::Strategy;
 use mcp_failover::core::status::{Offer, ServiceState};
 use mcp_failover::output::{
-    ActiveConfig, ActiveService, Board, Feedback, Lease, Moved, Offers, OutputReport, Proof,
+    ActiveConfig, ActiveService, Board, Doors, Feedback, Lease, Moved, Offers, OutputReport, Proof,
     ServiceOffer, run,
 };
 use mcp_failover::policy::model::{ConfigSocket, Output, Peers};
@@ -83,6 +83,7 @@ impl Served {
             reports: reporter,
             feedback: sender,
             generation: Arc::from("g"),
+            doors: Doors::default(),
         };
         let mut spec = spec(&path);
         change(&mut spec);

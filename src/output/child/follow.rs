@@ -20,6 +20,8 @@ use crate::core::backoff::Backoff;
 use crate::core::id::{EndpointName, Revision, ServiceName};
 use crate::output::child::event::ChildEvent;
 use crate::output::child::session::Framer;
+use crate::output::child::settings::Given;
+use crate::output::door::Door;
 use crate::output::{ActiveConfig, ActiveService};
 use crate::policy::secret::Secret;
 
@@ -31,6 +33,8 @@ const RECONNECT: Backoff = Backoff::doubling(Duration::from_millis(500), Duratio
 const SILENCE: Duration = Duration::from_secs(90);
 /// How often a word is said so that it is not silent.
 const PING: Duration = Duration::from_secs(30);
+/// How long proxies of the sidecar that are still to come are waited for.
+pub const DOORS_WAIT: Duration = Duration::from_secs(5);
 /// Revisions that wait to be acknowledged at most.
 const WAITING_MAX: usize = 64;
 
@@ -53,6 +57,35 @@ struct Said {
     ok: Option<bool>,
     #[serde(default)]
     error: Option<Problem>,
+    /// The ways through proxies; `null` while one is still to come.
+    #[serde(default)]
+    proxies: Ways,
+}
+
+/// The way through a proxy of the sidecar.
+#[derive(Debug, Deserialize)]
+struct Way {
+    service: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+/// What is said of them.
+#[derive(Debug, Default)]
+enum Ways {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// One is still to come.
+    Pending,
+    These(Vec<Way>),
+}
+
+impl<'de> Deserialize<'de> for Ways {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let ways = Option::<Vec<Way>>::deserialize(from)?;
+        Ok(ways.map_or(Self::Pending, Self::These))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,13 +118,19 @@ struct Known {
     /// What is to be acknowledged once a revision is effective, with when it came.
     waiting: BTreeMap<Revision, (Vec<Place>, tokio::time::Instant)>,
     news: Vec<Place>,
+    /// The ways through the sidecar's proxies.
+    doors: Vec<Door>,
+    /// Whether they are other ones than were shown.
+    fresh_doors: bool,
+    /// Until when those that are still to come are waited for.
+    doors_until: Option<tokio::time::Instant>,
 }
 
 /// Follows the sidecar for ever: shows what it publishes, and tells it what is effective.
 pub async fn follow(
     socket: PathBuf,
     services: Vec<ServiceName>,
-    publish: watch::Sender<Option<Arc<ActiveConfig>>>,
+    publish: watch::Sender<Option<Arc<Given>>>,
     mut events: mpsc::Receiver<ChildEvent>,
 ) -> Infallible {
     let mut known = Known::default();
@@ -128,7 +167,7 @@ pub async fn follow(
 async fn converse(
     stream: UnixStream,
     services: &[ServiceName],
-    publish: &watch::Sender<Option<Arc<ActiveConfig>>>,
+    publish: &watch::Sender<Option<Arc<Given>>>,
     events: &mut mpsc::Receiver<ChildEvent>,
     known: &mut Known,
 ) -> bool {
@@ -159,6 +198,10 @@ async fn converse(
                 known.publish(publish);
             }
             Some(event) = events.recv() => out.extend(known.effective(&event)),
+            () = wait_for_doors(known.doors_until), if known.doors_until.is_some() => {
+                known.doors_until = None;
+                known.publish(publish);
+            }
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE {
                     return sensible;
@@ -177,9 +220,19 @@ async fn converse(
     }
 }
 
+async fn wait_for_doors(until: Option<tokio::time::Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
+        tracing::error!(
+            "a proxy of the sidecar does not come up; the server is not sent through it"
+        );
+    }
+}
+
 impl Known {
     /// Takes in what the sidecar said, and what to say to that.
-    fn take_in(&mut self, said: Said, wanted: &[ServiceName]) -> Vec<serde_json::Value> {
+    fn take_in(&mut self, mut said: Said, wanted: &[ServiceName]) -> Vec<serde_json::Value> {
+        self.take_in_doors(std::mem::take(&mut said.proxies));
         if said.event.as_deref() == Some("hello") {
             let offered = said.services.unwrap_or_default();
             let is_wanted =
@@ -222,9 +275,32 @@ impl Known {
         Vec::new()
     }
 
+    fn take_in_doors(&mut self, proxies: Ways) {
+        let proxies = match proxies {
+            Ways::Unsaid => return,
+            Ways::Pending => {
+                // One that never comes must not keep the server from being started, and one that
+                // comes back must not hold up a switch.
+                if self.revision == Revision::default() {
+                    let until = tokio::time::Instant::now() + DOORS_WAIT;
+                    self.doors_until.get_or_insert(until);
+                }
+                return;
+            }
+            Ways::These(proxies) => proxies,
+        };
+        let door = |way: Way| Door { service: ServiceName::new(&way.service), variables: way.env };
+        let doors: Vec<Door> = proxies.into_iter().map(door).collect();
+        self.doors_until = None;
+        self.fresh_doors |= doors != self.doors;
+        self.doors = doors;
+    }
+
     /// Shows what is new, once every service has been told of.
-    fn publish(&mut self, publish: &watch::Sender<Option<Arc<ActiveConfig>>>) {
-        if self.news.is_empty() || !self.awaited.is_empty() {
+    fn publish(&mut self, publish: &watch::Sender<Option<Arc<Given>>>) {
+        let waits = self.doors_until.is_some_and(|until| tokio::time::Instant::now() < until);
+        let fresh = self.fresh_doors && !self.services.is_empty();
+        if (!fresh && self.news.is_empty()) || !self.awaited.is_empty() || waits {
             return;
         }
         self.revision = Revision::new(self.revision.get().saturating_add(1));
@@ -234,7 +310,8 @@ impl Known {
             self.waiting.pop_first();
         }
         let config = ActiveConfig { revision: self.revision, services: self.services.clone() };
-        publish.send_replace(Some(Arc::new(config)));
+        self.fresh_doors = false;
+        publish.send_replace(Some(Arc::new(Given { config, doors: self.doors.clone() })));
     }
 
     /// The acknowledgements that follow from an event: of that revision and all before it.

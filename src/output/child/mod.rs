@@ -25,10 +25,11 @@ pub mod session;
 mod settings;
 mod streams;
 mod supervisor;
+mod way;
 
 pub use event::ChildEvent;
-pub use follow::follow;
+pub use follow::{DOORS_WAIT, follow};
 pub use guard::{Guard, guard};
 pub use init::{become_command, die_with_parent};
-pub use settings::{CONFIG_WAIT, Command};
+pub use settings::{CONFIG_WAIT, Command, Given};
 pub use supervisor::{Ended, Orders, supervise};

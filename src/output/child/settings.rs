@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::output::ActiveConfig;
 use crate::output::child::session::SessionRules;
+use crate::output::child::way;
+use crate::output::door::Door;
 use crate::output::env_file::endpoint_variable;
 use crate::policy::model::{Child, ChildStdio};
 use crate::policy::secret::Secret;
@@ -59,9 +61,19 @@ pub(super) fn session_rules(child: &Child) -> SessionRules {
     }
 }
 
+/// What the server is to be started with.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Given {
+    /// What is active.
+    pub config: ActiveConfig,
+    /// The ways through proxies that a process must be told of.
+    pub doors: Vec<Door>,
+}
+
 /// The variables that it gets of a configuration.
-pub(super) fn variables(child: &Child, config: &ActiveConfig) -> BTreeMap<String, Secret> {
-    let mut variables = BTreeMap::new();
+pub(super) fn variables(child: &Child, given: &Given) -> BTreeMap<String, Secret> {
+    let mut variables = way::told(child, &given.doors);
+    let config = &given.config;
     for (name, service) in &config.services {
         if !child.services.is_empty() && !child.services.contains(name) {
             continue;
@@ -93,6 +105,7 @@ mod tests {
             (ServiceName::new("graph"), service("primary", "GRAPH_KEY")),
         ]);
         let config = ActiveConfig { revision: Revision::new(3), services };
+        let config = Given { config, doors: Vec::new() };
         let child = Child { services: vec![ServiceName::new("web-search")], ..Child::default() };
         let names: Vec<_> = variables(&child, &config).into_keys().collect();
         assert_eq!(names, ["MCP_FAILOVER_WEB_SEARCH_ENDPOINT", "SEARCH_KEY"]);

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::core::backoff::Backoff;
 use crate::core::id::Revision;
 use crate::core::time::Instant;
-use crate::output::ActiveConfig;
 use crate::output::child::event::ChildEvent;
 use crate::output::child::guard::Guard;
 use crate::output::child::plan::{Order, Plan, PlanRules, Wanted};
@@ -23,7 +22,7 @@ use crate::output::child::process::{Farewell, Happening, Launcher, Process};
 use crate::output::child::reaper;
 use crate::output::child::session::{Effect, Generation, Input, Keeper, Unfit};
 use crate::output::child::settings::{
-    CONFIG_WAIT, Command, STEADY, session_rules, speaks_mcp, variables,
+    CONFIG_WAIT, Command, Given, STEADY, session_rules, speaks_mcp, variables,
 };
 use crate::output::child::streams::{Outlet, Read, pump};
 use crate::policy::model::Child;
@@ -41,7 +40,7 @@ const NOT_RUN: [u8; 2] = [126, 127];
 #[derive(Debug)]
 pub struct Orders {
     /// The configurations.
-    pub configs: watch::Receiver<Option<Arc<ActiveConfig>>>,
+    pub configs: watch::Receiver<Option<Arc<Given>>>,
     /// Signals for the server, by number.
     pub signals: mpsc::Receiver<i32>,
     /// How long to wait for the first configuration before the server is started without.
@@ -254,11 +253,11 @@ impl Supervisor {
         !self.processes.values().any(full)
     }
 
-    fn look(&mut self, configs: &mut watch::Receiver<Option<Arc<ActiveConfig>>>) {
-        let config = configs.borrow_and_update().clone();
-        let Some(config) = config else { return };
-        let variables = variables(&self.settings, &config);
-        self.configure(Wanted { revision: config.revision, variables });
+    fn look(&mut self, configs: &mut watch::Receiver<Option<Arc<Given>>>) {
+        let given = configs.borrow_and_update().clone();
+        let Some(given) = given else { return };
+        let variables = variables(&self.settings, &given);
+        self.configure(Wanted { revision: given.config.revision, variables });
     }
 
     fn configure(&mut self, wanted: Wanted) {

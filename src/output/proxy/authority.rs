@@ -18,6 +18,7 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use sha2::{Digest as _, Sha256};
 use x509_cert::der::pem::{LineEnding, encode_string};
 use zeroize::Zeroizing;
 
@@ -87,6 +88,13 @@ impl Authority {
         Ok(Self { issuer, key: KeyPair::generate()?, ready: Mutex::default() })
     }
 
+    /// Tells it from every other one; the same as long as its key is.
+    pub(super) fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.issuer.key().public_key_raw());
+        let short = digest.iter().take(8).fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+        format!("{short:016x}")
+    }
+
     /// How to be `host` for a caller.
     pub(super) fn server(&self, host: &Arc<str>) -> Result<Arc<ServerConfig>, AuthorityError> {
         let now = UnixTime::now().as_secs();
@@ -148,6 +156,13 @@ fn key(kept: Option<&Path>) -> Result<KeyPair, AuthorityError> {
 
 fn bundle(own: &str) -> String {
     let roots: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;
+    if roots.is_empty() {
+        tracing::warn!(
+            help = "install ca-certificates where the sidecar runs",
+            "this system has no root certificates: servers that take SSL_CERT_FILE trust nobody \
+             but the local authority"
+        );
+    }
     let roots =
         roots.iter().filter_map(|root| encode_string("CERTIFICATE", LineEnding::LF, root).ok());
     std::iter::once(own.to_owned()).chain(roots).collect()
@@ -228,6 +243,9 @@ mod tests {
         let first = Authority::establish(&spec).unwrap();
         let second = Authority::establish(&spec).unwrap();
         assert_eq!(own(&first), own(&second));
+        assert_eq!(first.fingerprint(), second.fingerprint());
+        let other = Authority::establish(&self::spec(folder.path(), false)).unwrap();
+        assert_ne!(first.fingerprint(), other.fingerprint());
         fs::write(folder.path().join("ca.key"), "no key").unwrap();
         assert!(matches!(Authority::establish(&spec), Err(AuthorityError::Key(_))));
     }

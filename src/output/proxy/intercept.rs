@@ -2,6 +2,7 @@
 //! names, and passes everything else through untouched, or refuses it.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::output::door::Door;
 use crate::output::proxy::authority::{Authority, bundle_path};
 use crate::output::proxy::desk::Desk;
 use crate::output::proxy::http::{Arrival, Refusal, Reply, converse_h1, converse_h2, exchange};
@@ -27,15 +29,21 @@ use crate::policy::model::{Intercept, Proxy, ProxyMode};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD_MAX: Duration = Duration::from_secs(60);
 
-/// What a child process needs in its environment to go through this proxy; `None` when it is of
-/// another mode.
-#[must_use]
-pub fn variables(proxy: &Proxy) -> Option<Vec<(&'static str, String)>> {
+/// What a process needs in its environment to go through this proxy; `None` when it is of another
+/// mode.
+pub(super) fn door(proxy: &Proxy, authority: &Authority) -> Option<Door> {
     let ProxyMode::Connect(intercept) = &proxy.mode else { return None };
-    let address = format!("http://{}", proxy.listen);
+    let mut listen = proxy.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let address = format!("http://{listen}");
     let own = intercept.ca_file.display().to_string();
     let all = bundle_path(&intercept.ca_file).display().to_string();
-    Some(vec![
+    let variables = [
         ("HTTPS_PROXY", address.clone()),
         ("https_proxy", address),
         ("NO_PROXY", "localhost,127.0.0.1,::1".to_owned()),
@@ -44,7 +52,11 @@ pub fn variables(proxy: &Proxy) -> Option<Vec<(&'static str, String)>> {
         ("SSL_CERT_FILE", all.clone()),
         ("REQUESTS_CA_BUNDLE", all.clone()),
         ("CURL_CA_BUNDLE", all),
-    ])
+        // Certificates are read once: a server that trusts an earlier authority must be replaced.
+        ("MCP_FAILOVER_CA", authority.fingerprint()),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
+    Some(Door { service: proxy.service.clone(), variables })
 }
 
 /// Serves a caller who has just connected.

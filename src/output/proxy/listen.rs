@@ -14,11 +14,11 @@ use crate::core::id::Revision;
 use crate::output::proxy::authority::Authority;
 use crate::output::proxy::desk::{Desk, SHOW_GAP};
 use crate::output::proxy::http;
-use crate::output::proxy::intercept;
+use crate::output::proxy::intercept::{self, door};
 use crate::output::proxy::routing::Routing;
 use crate::output::proxy::tcp;
 use crate::output::worker::{Reporter, Retry};
-use crate::output::{Board, ReportKind};
+use crate::output::{Board, Doors, ReportKind};
 use crate::policy::model::{Proxy, ProxyMode};
 
 /// How long open calls may take to end once the sidecar stops.
@@ -37,13 +37,14 @@ pub(in crate::output) async fn run(
     let spec = specs.borrow().clone();
     let reporter = Reporter::new(&spec.name, board.reports.clone());
     let desk = Arc::new(Desk::new(spec, board.feedback.clone()));
+    let doors = board.doors.clone();
     let tasks = TaskTracker::new();
     let (listens, listening) = watch::channel(false);
     let follower = Follower { desk: &desk, reporter: &reporter, listening, told: None };
     tokio::select! {
         () = cancel.cancelled() => {}
         () = follower.run(specs.clone(), board) => {}
-        () = listen(&desk, specs, &reporter, (&tasks, &listens)) => {}
+        () = listen(&desk, specs, (&reporter, &doors), (&tasks, &listens)) => {}
     }
     desk.closing.cancel();
     tasks.close();
@@ -118,13 +119,14 @@ impl Follower<'_> {
 async fn listen(
     desk: &Arc<Desk>,
     mut specs: watch::Receiver<Proxy>,
-    reporter: &Reporter,
+    (reporter, doors): (&Reporter, &Doors),
     (tasks, listens): (&TaskTracker, &watch::Sender<bool>),
 ) {
     let mut bound: Option<(SocketAddr, TcpListener)> = None;
     let mut retry = Retry::default();
     loop {
-        let wanted = specs.borrow_and_update().listen;
+        let spec = specs.borrow_and_update().clone();
+        let wanted = spec.listen;
         let mut wait = None;
         if bound.as_ref().is_none_or(|(address, _)| *address != wanted) {
             match bind(desk, wanted).await {
@@ -141,12 +143,22 @@ async fn listen(
                 }
             }
         }
+        if wait.is_none() {
+            show_door(desk, doors, &spec);
+        }
         let listener = bound.as_ref().map(|(_, listener)| listener);
         tokio::select! {
             changed = specs.changed() => if changed.is_err() { return },
             never = accept_all(desk, listener, tasks) => never,
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
+    }
+}
+
+/// Tells those who start servers how to come here, where a server must be told at its start.
+fn show_door(desk: &Desk, doors: &Doors, spec: &Proxy) {
+    if let Some(door) = desk.authority.get().and_then(|authority| door(spec, authority)) {
+        doors.open(&spec.name, &door);
     }
 }
 

@@ -30,5 +30,4 @@ mod tally;
 mod tcp;
 mod tls;
 
-pub use intercept::variables;
 pub(super) use listen::run;

@@ -12,6 +12,7 @@ use crate::core::action::LeaseRefusal;
 use crate::core::id::{EndpointName, LeaseId, ServiceName};
 use crate::core::outcome::Observation;
 use crate::output::board::{Effect, Feedback, Lease, Offers, Proof};
+use crate::output::door::{Shown, complete};
 use crate::output::socket::protocol::Failure;
 use crate::output::socket::view::{Painter, View, Views, millis};
 
@@ -33,6 +34,8 @@ pub(super) struct Desk {
     pub(super) painter: Painter,
     pub(super) views: watch::Receiver<Arc<Views>>,
     pub(super) offers: watch::Receiver<Arc<Offers>>,
+    /// The ways through the sidecar's proxies.
+    pub(super) doors: watch::Receiver<Shown>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     /// What clients without a connection of their own hold.
     pub(super) shared: Arc<tokio::sync::Mutex<Held>>,
@@ -59,6 +62,15 @@ impl Desk {
         let offers = self.offers.borrow();
         let offered = offers.services.keys().filter(|name| self.painter.wants(name));
         published.services.keys().chain(offered).cloned().collect()
+    }
+
+    /// The ways through proxies to the services this socket speaks of; `null` while one is still to
+    /// come.
+    pub(super) fn proxies(&mut self) -> Value {
+        let Some(doors) = complete(&self.doors.borrow_and_update()) else { return Value::Null };
+        let spoken = &self.painter.spec.services;
+        let doors = doors.iter().filter(|door| spoken.is_empty() || spoken.contains(&door.service));
+        doors.map(|door| json!({ "service": door.service, "env": door.variables })).collect()
     }
 
     /// The name of a service, if this socket speaks of it: from the start, and not only once it

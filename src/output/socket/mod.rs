@@ -51,6 +51,7 @@ pub(super) async fn run(spec: ConfigSocket, board: Board, cancel: CancellationTo
         painter: painter.clone(),
         views: shown,
         offers: board.offers.clone(),
+        doors: board.doors.watch(),
         feedback: board.feedback.clone(),
         shared: Arc::new(tokio::sync::Mutex::new(Held::new())),
     };

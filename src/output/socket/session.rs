@@ -57,9 +57,11 @@ struct Session {
 
 impl Session {
     async fn converse(&mut self, lines: &mut LineReader<OwnedReadHalf>) -> io::Result<()> {
+        let proxies = self.desk.proxies();
         self.send(&json!({
             "event": "hello", "v": VERSION, "server": "mcp-failover",
             "gen": self.desk.painter.generation, "services": self.desk.services(),
+            "proxies": proxies,
         }))
         .await?;
         loop {
@@ -76,6 +78,11 @@ impl Session {
                     for event in self.desk.revoked(&mut self.held) {
                         self.send(&event).await?;
                     }
+                }
+                changed = self.desk.doors.changed(), if follows => {
+                    changed.map_err(|_ended| io::ErrorKind::UnexpectedEof)?;
+                    let event = json!({ "event": "proxies", "proxies": self.desk.proxies() });
+                    self.send(&event).await?;
                 }
                 read = lines.next() => match read? {
                     Line::Text(text) => {
