@@ -9,7 +9,8 @@
 //! Invariants
 //! 1. [`compile()`] returns a policy only if there is no error; whoever holds a
 //!    [`model::Policy`] need not check it again.
-//! 2. No diagnostic holds a value that came from a variable or a file.
+//! 2. No diagnostic holds a value that came from a variable or a file. A template is no value, and
+//!    is quoted as the policy is.
 //! 3. The same text and lookup give the same policy, digest included.
 
 use std::path::Path;
