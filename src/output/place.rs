@@ -269,7 +269,7 @@ impl Place {
         rustix::fs::fchmod(&*file, Mode::from_raw_mode(access.mode))
             .map_err(|error| self.failed("set the permissions of")(error.into()))?;
         file.sync_all().map_err(self.failed("flush"))?;
-        self.pass(&temporary, gate)?;
+        self.pass(&temporary, bytes, gate)?;
         if self.metadata()?.map(|metadata| Stamp::of(&metadata)) != seen {
             return Err(self.contended());
         }
@@ -290,19 +290,27 @@ impl Place {
         }
         let mut temporary = self.temporary(true)?;
         temporary.file.write_all(bytes).map_err(self.failed("write"))?;
-        self.pass(&temporary, gate)
+        self.pass(&temporary, bytes, gate)
     }
 
     /// Has the new file checked, which must leave it as it is.
-    fn pass(&self, temporary: &Temporary<'_>, gate: &mut Gate<'_>) -> Result<(), OutputError> {
+    fn pass(
+        &self,
+        temporary: &Temporary<'_>,
+        bytes: &[u8],
+        gate: &mut Gate<'_>,
+    ) -> Result<(), OutputError> {
         if let Some(check) = gate.check {
             let staged = parent(&self.path).join(&temporary.name);
-            let stamp = || -> io::Result<Stamp> { Ok(Stamp::of(&temporary.file.metadata()?)) };
-            let before = stamp().map_err(self.failed("look at the copy of"))?;
+            let before = temporary.file.metadata().map_err(self.failed("look at the copy of"))?;
+            let before = Stamp::of(&before);
             check(&staged)?;
-            let after = stamp().map_err(self.failed("look at the copy of"))?;
             let named = std::fs::symlink_metadata(&staged).ok();
-            if after != before || named.is_none_or(|named| Stamp::of(&named) != before) {
+            let untouched = named.is_some_and(|named| Stamp::of(&named) == before);
+            // Time stamps are coarse: two changes within one tick look alike.
+            let mut now = Zeroizing::new(vec![0; bytes.len()]);
+            let read = temporary.file.read_exact_at(&mut now, 0);
+            if !untouched || read.is_err() || *now != *bytes {
                 let why = "changed the file instead of only looking at it";
                 return Err(OutputError::Refused {
                     path: self.path.as_path().into(),
@@ -315,7 +323,7 @@ impl Place {
     }
 
     /// The second best, for a file that is itself a mount point: readers see the old bytes, the
-    /// new ones, or new ones followed by line breaks, and their checksum tells.
+    /// new ones, or new ones followed by line breaks, and a checksum, where there is one, tells.
     fn overwrite(&self, bytes: &[u8], access: Access) -> Result<Written, OutputError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.dir, &self.name, flags, Mode::empty())
@@ -407,7 +415,7 @@ impl Place {
     /// take the file for its own.
     fn temporary(&self, with_ending: bool) -> Result<Temporary<'_>, OutputError> {
         let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let random = RandomState::new().hash_one(&self.name) & 0xffff_ffff;
             let mut name = self.beside(&format!("{random:08x}"));

@@ -396,7 +396,9 @@ fn a_check_that_is_missing_or_writes_refuses() {
     let file = |argv: &[&str]| {
         with_check(of(&dir.path().join("x.json"), Quoting::Json, JSON), argv, DEADLINE)
     };
-    let scripts = ["echo more >> \"$0\"", "rm \"$0\"", "cp \"$0\" \"$0.x\"; mv \"$0.x\" \"$0\""];
+    let same_size = "printf '[' | dd of=\"$0\" conv=notrunc status=none";
+    let scripts =
+        [same_size, "echo more >> \"$0\"", "rm \"$0\"", "cp \"$0\" \"$0.x\"; mv \"$0.x\" \"$0\""];
     for script in scripts {
         let error = publish(&file(&["sh", "-euc", script, "{staged}"]), &config(1, "primary"));
         let told = error.unwrap_err().explain();
