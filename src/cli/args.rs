@@ -9,6 +9,7 @@ use crate::cli::check::Check;
 use crate::cli::child_init::{ChildInit, child_guard};
 use crate::cli::completions::Completions;
 use crate::cli::demo::Demo;
+use crate::cli::doctor::Doctor;
 use crate::cli::drain::{Drain, Undrain};
 use crate::cli::exec::Exec;
 use crate::cli::exit::Exit;
@@ -59,6 +60,7 @@ enum Command {
     Run(Run),
     Exec(Exec),
     Check(Check),
+    Doctor(Doctor),
     Probe(Probe),
     Status(Status),
     Explain(Explain),
@@ -92,6 +94,7 @@ impl Command {
             Self::Run(command) => command.run(terminal),
             Self::Exec(command) => command.run(terminal),
             Self::Check(command) => command.run(terminal),
+            Self::Doctor(command) => command.run(terminal),
             Self::Probe(command) => command.run(terminal),
             Self::Status(command) => command.run(terminal),
             Self::Explain(command) => command.run(terminal),

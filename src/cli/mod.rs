@@ -16,6 +16,7 @@ mod child_init;
 mod completions;
 mod connect;
 mod demo;
+mod doctor;
 mod drain;
 mod events;
 mod exec;

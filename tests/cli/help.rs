@@ -3,10 +3,11 @@
 use super::Place;
 
 /// Every command, with arguments that make it print help.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "run",
     "exec",
     "check",
+    "doctor",
     "probe",
     "status",
     "explain",

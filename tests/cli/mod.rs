@@ -3,6 +3,7 @@
 mod check;
 mod control;
 mod demo;
+mod doctor;
 mod help;
 mod history;
 mod init;
