@@ -248,9 +248,9 @@ codes! {
              or use `|default(\"…\")`.";
         NotOfFormat = "MF0709", "a file that its readers could not read",
             "The template can be filled in, but what it gives is not JSON or TOML, as the ending of\n\
-             `path` or `quoting` says. In such files a value brings its own quotes: write\n\
-             `\"url\": {{ services.search.url }}`, not `\"url\": \"{{ … }}\"`, or take the quotes away\n\
-             with `|safe`. `quoting = \"plain\"` writes values as they are and checks nothing.";
+             `path` or `quoting` says, or an expression stands in quotes. In such files a value brings\n\
+             its own: write `\"url\": {{ services.search.url }}`, not `\"url\": \"{{ … }}\"`, or take them\n\
+             away with `|safe`. `quoting = \"plain\"` writes values as they are and checks nothing.";
         BlindCheck = "MF0710", "a check that does not look at the file",
             "`check` is run on a new file before it takes the old one's place. It finds the file under\n\
              the path that stands for `{staged}` in its arguments, never under the final one.";

@@ -4,6 +4,7 @@ mod child;
 mod file;
 mod hook;
 mod proxy;
+mod quotes;
 mod socket;
 mod template;
 mod uptake;

@@ -11,7 +11,7 @@ use crate::core::id::Revision;
 use crate::core::rules::OnAllDown;
 use crate::policy::code::Code;
 use crate::policy::compile::check;
-use crate::policy::compile::output::{self, file};
+use crate::policy::compile::output::{self, file, quotes};
 use crate::policy::compile::service::Built;
 use crate::policy::interpolate;
 use crate::policy::mask;
@@ -27,6 +27,9 @@ const STEPS: u64 = 2_000_000;
 const STEPS_OF_A_FAULT: u64 = STEPS / 64;
 /// Services that are looked at in all of its rounds, for the same reason.
 const LOOKED_AT: usize = 200_000;
+/// What to do about quotes around a value.
+const OWN_QUOTES: &str = "leave the quotes out: `{{ … }}`, or `{{ \"…\" ~ … }}` for a part of a text; or write it as it \
+                          is: `{{ …|safe }}`";
 /// An expression that is longer is not quoted in a message.
 const QUOTED: usize = 80;
 
@@ -195,6 +198,13 @@ impl<'a> Trial<'a> {
 
     /// Whether the text is what its readers take it for, as far as we can read it ourselves.
     fn has_form(&self, bytes: &[u8], ctx: &mut Ctx<'_>) -> bool {
+        if self.quoting != Quoting::Plain
+            && let Some(range) = quotes::quoted(&self.text.text, self.quoting)
+        {
+            let message = "a value that brings its own quotes stands in quotes";
+            self.point(Code::NotOfFormat, Some(range), (message, OWN_QUOTES), ctx);
+            return false;
+        }
         let text = String::from_utf8_lossy(bytes);
         // The parsers' own messages may quote the text, which holds secrets.
         let (what, place) = match self.quoting {
@@ -212,8 +222,8 @@ impl<'a> Trial<'a> {
             format!(" at line {line}, column {column} of the file")
         });
         let message = format!("what the template gives is not {what}{place}");
-        let help = "a value brings its own quotes there: `{{ … }}`, not `\"{{ … }}\"`; \
-                    `mcp-failover render` shows the file where it can be read";
+        let help = "values are escaped rightly there, so it is the text around them; \
+                    `quoting = \"plain\"` takes the file for anything";
         ctx.error(Code::NotOfFormat, self.text.span, message, help);
         false
     }
@@ -241,6 +251,17 @@ impl<'a> Trial<'a> {
             FaultKind::Unbounded => "a template is for some lines of configuration".to_owned(),
             FaultKind::Syntax | FaultKind::Unknown | FaultKind::Operation => String::new(),
         };
+        self.point(code, range, (&message, &help), ctx);
+    }
+
+    /// Reports a finding at a place of the template.
+    fn point(
+        &self,
+        code: Code,
+        range: Option<Range<usize>>,
+        (message, help): (&str, &str),
+        ctx: &mut Ctx<'_>,
+    ) {
         let inner = self.text.inner.zip(range.clone()).map(|(inner, range)| inner.part(&range));
         ctx.error(code, inner.unwrap_or(self.text.span), message, help);
         if let (Some(file), Some(range)) = (&self.text.file, range) {
