@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::document::{PhasesDocument, QuotaDocument, StatusDocument};
@@ -92,6 +93,8 @@ pub(crate) struct Effects {
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) probed: mpsc::Sender<Probed>,
     pub(crate) tasks: TaskTracker,
+    /// Attempts under way are given up.
+    pub(crate) ending: CancellationToken,
     pub(crate) seen: BTreeMap<(ServiceName, EndpointName), Seen>,
     /// How late the present round is, for the probes that it starts.
     pub(crate) late: Duration,
@@ -137,6 +140,7 @@ impl Effects {
             permits: Arc::new(Semaphore::new(means.probes_max)),
             probed: means.probed,
             tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
             seen: BTreeMap::new(),
             late: Duration::ZERO,
             sharing,
@@ -222,6 +226,14 @@ impl Effects {
         self.tickets = self.tickets.next();
         self.lending.insert(self.tickets, reply);
         self.tickets
+    }
+
+    /// Gives up every attempt under way, and waits until nothing of them is left in servers.
+    pub(crate) async fn leave_servers(&self) {
+        self.ending.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.prober.settled().await;
     }
 
     /// Probes that run now.
@@ -318,8 +330,10 @@ impl Effects {
             }
             Place::Alone(order) => {
                 let (prober, permits) = (self.prober.clone(), Arc::clone(&self.permits));
+                let ending = self.ending.clone();
                 self.tasks.spawn(async move {
-                    let report = run_probe(&prober, &permits, &probe, order.timeout).await;
+                    let attempt = run_probe(&prober, &permits, &probe, order.timeout);
+                    let Some(report) = ending.run_until_cancelled(attempt).await else { return };
                     probed.send(Probed { order, report, began: None, fingerprint }).await.ok();
                 });
             }

@@ -39,6 +39,9 @@ const QUEUE_MAX: usize = 1_024;
 /// How long outputs may take to finish the write they are in when we stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long servers may take to hear that the sessions of attempts under way are over.
+const LEAVE: Duration = Duration::from_secs(2);
+
 /// Runs the sidecar until it is told to stop, then drains.
 ///
 /// # Errors
@@ -220,8 +223,10 @@ async fn drain(
     let saved = driver.effects.save(&snapshot, now);
     let Driver { outputs, surfaces, effects, .. } = driver;
     let orderly = async {
-        outputs.stop().await;
-        surfaces.stop().await;
+        tokio::join!(outputs.stop(), surfaces.stop());
+        if tokio::time::timeout(LEAVE, effects.leave_servers()).await.is_err() {
+            tracing::debug!("a session of a probe was left to its server");
+        }
         if let Some(saved) = saved {
             saved.await.ok();
         }

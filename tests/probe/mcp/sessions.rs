@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::policy::model::{Check, McpCheck, McpEra, Probe};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::fake::{Fake, Reply};
 use super::{PATIENT, ask, assert_end, assert_ok, expecting, mcp, prober};
 use crate::probe::SHORT;
+use crate::probe::peer::{Running, until};
 
 const WHOLE: [&str; 4] = ["initialize", "notifications/initialized", "ping", "DELETE"];
 
@@ -233,4 +235,30 @@ async fn tools_are_found_on_any_page() {
     assert_eq!(fake.methods(), [&asked[..], &turned].concat());
     let report = ask(&prober, &with(&["four"]), PATIENT).await;
     assert_end(&report, Outcome::Protocol, "tool \"four\" is missing");
+}
+
+#[tokio::test]
+async fn a_sidecar_that_ends_ends_the_sessions_of_its_attempts() {
+    let fake = Fake::legacy(|seen| (seen.method() == "ping").then(Reply::never)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let policy = format!(
+        "version = 1\n[sidecar]\nstate_dir = {:?}\n[admin]\nlisten = \"off\"\n[control]\n\
+         socket = {:?}\n[services.a]\nprobe = {{ type = \"mcp\", era = \"legacy\", timeout = \"30s\" }}\n\
+         endpoints = [{{ name = \"a\", url = \"http://127.0.0.1:{}/mcp\" }}]\n\
+         [[outputs]]\ntype = \"env_file\"\npath = {:?}\n",
+        path("state"),
+        path("control"),
+        fake.port(),
+        path("env"),
+    );
+    std::fs::write(path("failover.toml"), policy).expect("a writable folder");
+    let binary = env!("CARGO_BIN_EXE_mcp-failover");
+    let mut command = std::process::Command::new(binary);
+    command.arg("run").arg("--policy").arg(path("failover.toml"));
+    let mut sidecar = Running::start(&mut command);
+    until("an attempt is under way", || async { fake.methods().contains(&"ping".to_owned()) })
+        .await;
+    tokio::task::spawn_blocking(move || sidecar.end(Signal::TERM)).await.expect("it ends");
+    assert!(fake.methods().contains(&"DELETE".to_owned()), "{:?}", fake.methods());
 }
