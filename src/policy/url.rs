@@ -74,6 +74,16 @@ impl Address {
         matches!(self.scheme, "http" | "https" | "unix" | "http+unix")
     }
 
+    /// Whether calls are secured: by the scheme, or for `PostgreSQL` by `sslmode` as its own clients
+    /// read it. Certificates are verified all the same.
+    pub(crate) fn wants_tls(&self) -> bool {
+        let by_mode = || {
+            let mode = self.parameter("sslmode");
+            matches!(mode, Some("require" | "verify-ca" | "verify-full"))
+        };
+        self.tls || (self.scheme.starts_with("postgres") && by_mode())
+    }
+
     /// What tells this place from others: the socket, else the host.
     pub(crate) fn place(&self) -> &str {
         self.socket.as_deref().unwrap_or(&self.host)

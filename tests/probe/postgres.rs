@@ -45,13 +45,13 @@ REVOKE CONNECT ON DATABASE private FROM public;
 ";
 
 /// A folder with a database, of a user that may run the server.
-struct Cluster {
+pub(crate) struct Cluster {
     folder: PathBuf,
     files: tempfile::TempDir,
 }
 
-struct Postgres {
-    address: SocketAddr,
+pub(crate) struct Postgres {
+    pub(crate) address: SocketAddr,
     server: Running,
     _cluster: Cluster,
 }
@@ -68,7 +68,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A program of the server, which refuses to be run by root.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let path = programs().expect("looked for before").join(name);
     if !rustix::process::geteuid().is_root() {
         return Command::new(path);
@@ -101,7 +101,7 @@ impl Cluster {
         Self { folder: files.path().join("data"), files }
     }
 
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         programs()?;
         let cluster = Self::empty();
         let settings = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N", "-D"];
@@ -114,13 +114,13 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = peer::write(&self.folder, name, text);
         run(Command::new("chmod").args(["600", &path]), "");
         hand_over(&self.folder);
     }
 
-    fn launch(self, settings: &[&str]) -> Postgres {
+    pub(crate) fn launch(self, settings: &[&str]) -> Postgres {
         let address = peer::address();
         let mut command = program("postgres");
         command.arg("-D").arg(&self.folder).arg("-k").arg(self.files.path());

@@ -5,5 +5,6 @@ mod connect;
 mod hostile;
 mod http;
 mod rig;
+mod secured;
 mod session;
 mod tcp;

@@ -22,6 +22,7 @@ mod intercept;
 mod lane;
 mod latest;
 mod listen;
+mod postgres;
 mod resolve;
 mod routing;
 mod sieve;

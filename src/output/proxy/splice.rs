@@ -26,8 +26,16 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut near = Metered { inner: near, flow, tally };
-    copy_bidirectional_with_sizes(&mut near, far, BUFFER, BUFFER).await.map(|_passed| ())
+    pass(&mut Metered { inner: near, flow, tally }, far).await
+}
+
+/// The same, on a connection whose first bytes were passed on by other means.
+pub(super) async fn pass<A, B>(near: &mut Metered<'_, A>, far: &mut B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    copy_bidirectional_with_sizes(near, far, BUFFER, BUFFER).await.map(|_passed| ())
 }
 
 /// What passes through one connection.
@@ -75,10 +83,11 @@ impl Flow {
 }
 
 /// The caller's side, counting what passes.
-struct Metered<'a, S> {
-    inner: &'a mut S,
-    flow: &'a Flow,
-    tally: Option<&'a Tally>,
+#[derive(Debug)]
+pub(super) struct Metered<'a, S> {
+    pub(super) inner: &'a mut S,
+    pub(super) flow: &'a Flow,
+    pub(super) tally: Option<&'a Tally>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {

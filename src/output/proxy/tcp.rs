@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -12,11 +11,8 @@ use crate::core::outcome::Outcome;
 use crate::output::proxy::desk::Desk;
 use crate::output::proxy::dial::Stream;
 use crate::output::proxy::lane::{Cut, Lane};
-use crate::output::proxy::splice::{Flow, splice};
-
-/// `PostgreSQL`'s requests for TLS and for GSSAPI encryption.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
+use crate::output::proxy::postgres;
+use crate::output::proxy::splice::{Flow, Metered, pass};
 
 /// Connects a caller with an endpoint until one of them, or the engine, has enough.
 pub(super) async fn serve(desk: Arc<Desk>, mut client: TcpStream) {
@@ -34,9 +30,13 @@ pub(super) async fn serve(desk: Arc<Desk>, mut client: TcpStream) {
     let postgres = lane.upstream.scheme.starts_with("postgres") && lane.upstream.tls.is_some();
     let passing = async {
         if postgres {
-            decline_tls(&mut client).await?;
+            postgres::decline_tls(&mut client).await?;
         }
-        splice(&mut client, &mut far, &flow, Some(&lane.tally)).await
+        let mut near = Metered { inner: &mut client, flow: &flow, tally: Some(&lane.tally) };
+        if postgres {
+            postgres::introduce(&mut near, &mut far).await?;
+        }
+        pass(&mut near, &mut far).await
     };
     let reset = tokio::select! {
         ended = passing => ended.is_err(),
@@ -68,18 +68,6 @@ async fn reach(desk: &Desk) -> Option<(Arc<Lane>, Cut, Stream)> {
         }
     }
     None
-}
-
-/// A caller that asks for TLS goes on in plain text: the way on from here is secured.
-async fn decline_tls(client: &mut TcpStream) -> io::Result<()> {
-    let mut first = [0; 8];
-    while client.peek(&mut first).await? == first.len()
-        && matches!(first, SSL_REQUEST | GSS_REQUEST)
-    {
-        client.read_exact(&mut first).await?;
-        client.write_all(b"N").await?;
-    }
-    Ok(())
 }
 
 /// Judges an upstream by whether it answers.

@@ -130,7 +130,7 @@ fn upstream(located: &Located) -> Upstream {
     Upstream {
         scheme: address.scheme,
         target: Target { host: address.host.clone(), port: address.port },
-        tls: address.tls.then_some(trust),
+        tls: address.wants_tls().then_some(trust),
         path: Secret::new(format!("{}{query}", address.path)),
     }
 }

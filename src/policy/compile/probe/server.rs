@@ -82,12 +82,7 @@ pub(super) fn postgres(
 ) -> Option<PostgresCheck> {
     let target = target(raw, ProbeKind::Postgres, site, ctx);
     let located = site.address?;
-    let by_address = located.address.tls
-        || matches!(
-            located.address.parameter("sslmode"),
-            Some("require" | "verify-ca" | "verify-full")
-        );
-    let tls = if raw.tls.map_or(by_address, |tls| tls.value) {
+    let tls = if raw.tls.map_or(located.address.wants_tls(), |tls| tls.value) {
         tls::options(raw, site, ctx).map(Some).ok_or(())
     } else {
         Ok(None)
