@@ -332,7 +332,7 @@ impl Effects {
                 let (prober, permits) = (self.prober.clone(), Arc::clone(&self.permits));
                 let ending = self.ending.clone();
                 self.tasks.spawn(async move {
-                    let attempt = run_probe(&prober, &permits, &probe, order.timeout);
+                    let attempt = Box::pin(run_probe(&prober, &permits, &probe, order.timeout));
                     let Some(report) = ending.run_until_cancelled(attempt).await else { return };
                     probed.send(Probed { order, report, began: None, fingerprint }).await.ok();
                 });

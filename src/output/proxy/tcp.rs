@@ -1,6 +1,5 @@
 //! Bytes both ways: Bolt, Redis, `PostgreSQL`.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
