@@ -188,6 +188,7 @@ impl Wait {
             Self::Rise => "it must pass more often in a row",
             Self::FreshPass => "it is being asked once more",
             Self::Budget => "the last automatic move is kept for an emergency",
+            Self::RolledBack => "the last move there did not take effect",
         }
     }
 }

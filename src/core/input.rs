@@ -71,7 +71,7 @@ pub enum Input {
         /// Whether the policy asks to move back.
         roll_back: bool,
     },
-    /// A move that was told to be ineffective has been taken up after all.
+    /// A move has been taken up.
     Effective {
         /// The service.
         service: ServiceName,
@@ -79,6 +79,8 @@ pub enum Input {
         output: Arc<str>,
         /// The move.
         revision: Revision,
+        /// Whether it was told to be ineffective before.
+        late: bool,
     },
     /// A client asks for an endpoint.
     LeaseRequested {

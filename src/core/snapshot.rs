@@ -96,6 +96,10 @@ pub struct EndpointSnapshot {
     pub usable_for: Option<Duration>,
     /// Age of the latest pass.
     pub proof_age: Option<Duration>,
+    /// Moves there in a row that did not take effect.
+    pub rolled_back: u32,
+    /// For how long no return to it is tried for that.
+    pub barred_for: Option<Duration>,
 }
 
 /// A [`Snapshot`] with the time that has passed since it was made.

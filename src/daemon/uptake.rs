@@ -49,8 +49,17 @@ struct Reader {
 pub(crate) struct Proven {
     /// Whether anything was open.
     news: bool,
-    /// The moves that were thought ineffective, and their services.
-    late: Vec<(ServiceName, Revision)>,
+    /// The moves that are in use.
+    moves: Vec<Taken>,
+}
+
+/// A move that is in use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Taken {
+    service: ServiceName,
+    revision: Revision,
+    /// Whether it was told to be ineffective.
+    late: bool,
 }
 
 /// A move that is not known to be in use.
@@ -101,13 +110,14 @@ impl Uptake {
             effect.service.as_ref().is_none_or(|one| one == service)
                 && awaited.revision <= effect.revision
         };
-        let mut late = Vec::new();
+        let mut moves = Vec::new();
         let mut longest = None;
         reader.awaited.retain(|service, awaited| {
             let over = concerns(service, awaited);
             if over {
                 longest = longest.max(Some(now - awaited.since));
-                late.extend(awaited.told.then(|| (service.clone(), awaited.revision)));
+                let (service, Awaited { revision, told, .. }) = (service.clone(), *awaited);
+                moves.push(Taken { service, revision, late: told });
             }
             !over
         });
@@ -119,7 +129,7 @@ impl Uptake {
             reader.effective = Some((Arc::clone(published), effect.proof));
         }
         reader.measure(&effect.output);
-        Proven { news, late }
+        Proven { news, moves }
     }
 
     /// When the next move is late.
@@ -225,7 +235,7 @@ impl Driver {
     /// Somebody proves that a revision is in use.
     pub(super) fn on_effect(&mut self, effect: &Effect) {
         let now = self.clock.now();
-        let Proven { news, late } = self.effects.uptake.proven(effect, now);
+        let Proven { news, moves } = self.effects.uptake.proven(effect, now);
         if news {
             tracing::info!(
                 output = %effect.output,
@@ -234,9 +244,9 @@ impl Driver {
                 "in use"
             );
         }
-        for (service, revision) in late {
+        for Taken { service, revision, late } in moves {
             let output = Arc::clone(&effect.output);
-            self.step(Input::Effective { service, output, revision });
+            self.step(Input::Effective { service, output, revision, late });
         }
         self.drawn.outdate();
     }
@@ -291,6 +301,10 @@ mod tests {
         }
     }
 
+    fn taken(revision: u64, late: bool) -> Taken {
+        Taken { service: ServiceName::new("s"), revision: Revision::new(revision), late }
+    }
+
     fn late(uptake: &mut Uptake, now: Instant) -> Vec<(ServiceName, u64)> {
         let late = uptake.late(now).into_iter();
         late.map(|input| {
@@ -318,7 +332,7 @@ mod tests {
         assert_eq!(late(&mut uptake, at(40)), [(ServiceName::new("s"), 2)]);
         assert_eq!((late(&mut uptake, at(90)), uptake.late_at()), (vec![], None));
         let told = uptake.proven(&proof(Some("s"), 2), at(100));
-        assert_eq!(told.late, [(ServiceName::new("s"), Revision::new(2))]);
+        assert_eq!(told.moves, [taken(2, true)]);
         assert_eq!(uptake.proven(&proof(Some("s"), 2), at(101)), Proven::default());
     }
 
@@ -327,7 +341,10 @@ mod tests {
         let mut uptake = watched(false);
         uptake.published(&config(1, &[("s", "a")]), at(0));
         uptake.published(&config(2, &[("s", "b")]), at(10));
-        assert_eq!(uptake.proven(&proof(None, 2), at(11)), Proven { news: true, late: vec![] });
+        assert_eq!(
+            uptake.proven(&proof(None, 2), at(11)),
+            Proven { news: true, moves: vec![taken(2, false)] }
+        );
         assert_eq!(uptake.late_at(), None);
     }
 

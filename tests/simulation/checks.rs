@@ -51,6 +51,8 @@ pub(crate) struct Checks {
     /// Until when a broken active endpoint must have been noticed.
     unnoticed: BTreeMap<Upstream, Duration>,
     drained: BTreeSet<Upstream>,
+    /// The latest move of each service.
+    moved: BTreeMap<ServiceName, (Revision, MoveKind)>,
     step: Vec<(ServiceName, MoveKind)>,
     stalled: bool,
     excused: bool,
@@ -96,8 +98,13 @@ impl Checks {
         assert!(!self.quiet, "I11: a move although all is well: {decision:?}");
         let service = &rules.services[&decision.service];
         self.step.push((decision.service.clone(), decision.kind));
+        let before =
+            self.moved.insert(decision.service.clone(), (decision.revision, decision.kind));
         if let Some(moves) = self.down.get_mut(&decision.service) {
-            let by_itself = matches!(decision.kind, MoveKind::Failover | MoveKind::Failback);
+            let by_itself = matches!(
+                decision.kind,
+                MoveKind::Failover | MoveKind::Failback | MoveKind::Rollback
+            );
             *moves += u32::from(by_itself);
             let revived = decision.to.as_ref().is_some_and(|to| usable(witness(decision, to)));
             assert!(*moves <= 1 || revived, "I10: rotation while all is down: {decision:?}");
@@ -109,7 +116,13 @@ impl Checks {
         match decision.kind {
             MoveKind::Failover => self.judge_failover(service, decision, now),
             MoveKind::Failback => self.judge_failback(service, decision, now),
-            MoveKind::Start | MoveKind::Switchover | MoveKind::Reload | MoveKind::Rollback => {}
+            MoveKind::Rollback => {
+                let undone = before.map(|(_, kind)| kind);
+                assert_ne!(undone, Some(MoveKind::Failover), "an emergency undone: {decision:?}");
+                assert_ne!(undone, Some(MoveKind::Rollback), "a roll-back undone: {decision:?}");
+                self.judge_rollback(service, decision, now);
+            }
+            MoveKind::Start | MoveKind::Switchover | MoveKind::Reload => {}
         }
         self.saw(match decision.kind {
             MoveKind::Failover => "failover",
@@ -177,6 +190,21 @@ impl Checks {
         self.spend(rules, decision, now);
     }
 
+    /// I1, I2, I3, I12: only to what serves, within the budget, never against a person, and not on
+    /// what was seen before a stall.
+    fn judge_rollback(&mut self, rules: &ServiceRules, decision: &Decision, now: Duration) {
+        assert!(!self.stalled, "I12: a roll-back on evidence from before a stall: {decision:?}");
+        assert!(!self.pins.contains_key(&decision.service), "I3: {decision:?}");
+        let to = decision.to.as_ref().and_then(|to| witness(decision, to));
+        assert!(usable(to), "I1: back to what does not serve: {decision:?}");
+        self.spend(rules, decision, now);
+    }
+
+    /// The latest move of a service.
+    pub(crate) fn moved(&self, service: &ServiceName) -> Option<Revision> {
+        self.moved.get(service).map(|(revision, _)| *revision)
+    }
+
     fn spend(&mut self, rules: &ServiceRules, decision: &Decision, now: Duration) {
         let moves = self.moves.entry(decision.service.clone()).or_default();
         moves.retain(|at| now - *at < rules.failover.budget_window);
@@ -224,9 +252,9 @@ impl Checks {
             | Event::Switched(_)
             | Event::Commanded(_)
             | Event::RulesReplaced { .. }
-            | Event::Ineffective { .. }
-            | Event::Effective { .. }
             | Event::Output { failure: None, .. } => {}
+            Event::Ineffective { .. } => self.saw("ineffective"),
+            Event::Effective { .. } => self.saw("effective at last"),
         }
     }
 

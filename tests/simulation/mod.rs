@@ -15,12 +15,15 @@ use checks::Seen;
 use world::{Tally, World};
 
 /// A run that never saw one of these has shown nothing.
-const MUST_SEE: [&str; 19] = [
+const MUST_SEE: [&str; 22] = [
     "failover",
     "failback",
     "switchover",
     "start",
     "reload",
+    "rollback",
+    "ineffective",
+    "effective at last",
     "all down",
     "revived",
     "half-open",

@@ -332,8 +332,24 @@ impl World {
                 self.step(Input::Sensed(Sense::References { reachable, total: 2 }));
                 self.checks.anything_may_happen();
             }
+            29..=31 => self.uptake(),
             _ => self.order(),
         }
+    }
+
+    /// An output finds its reader using the latest move, or not.
+    fn uptake(&mut self) {
+        let service = self.any_service();
+        let Some(revision) = self.checks.moved(&service) else { return };
+        let output = Arc::from(OUTPUTS[0]);
+        let input = match self.rng.below(4) {
+            0 => Input::Effective { output, service, revision, late: true },
+            roll_back => {
+                let (waited, roll_back) = (self.unit.times(30), roll_back > 1);
+                Input::Ineffective { output, service, revision, waited, roll_back }
+            }
+        };
+        self.step(input);
     }
 
     fn fault(&mut self) {

@@ -22,6 +22,7 @@ impl Engine {
         let result = self.obey(&command, now);
         self.settle_all(now);
         if result.is_ok() {
+            self.lift_bars(&command.order);
             self.batch.persist();
             self.batch.tell(Event::Commanded(command));
         }
@@ -131,7 +132,7 @@ impl Engine {
     }
 
     /// A place below the best tier that a person chose is not left just because a better one works.
-    pub(super) fn mark_choice(&mut self, service: u32, to: u32) {
+    fn mark_choice(&mut self, service: u32, to: u32) {
         let Some(state) = self.service_mut(service) else { return };
         let tiers = || state.rules.endpoints.iter().map(|endpoint| endpoint.tier);
         let best = tiers().min();

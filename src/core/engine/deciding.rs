@@ -295,6 +295,7 @@ impl Engine {
             score: endpoint.probe_score(&service.rules, now),
             held_at: endpoint.run.map(|run| run.reaches(hold)),
             suppressed_until: endpoint.flap.clears_at(&rules.flap, now),
+            barred_until: endpoint.bar.until.filter(|until| *until > now),
             credential: endpoint.rules.credential,
             account: endpoint.rules.account,
         }

@@ -3,23 +3,47 @@
 //!
 //! Invariants
 //! 1. A move is rolled back at most once, and a roll-back never: readers that follow nothing must
-//!    not make a service go to and fro.
-//! 2. A roll-back needs a usable endpoint to go back to: away from a dead one there is no way back.
-//! 3. It obeys what stops every other automatic move: pins, pauses, blindness, the budget.
-//! 4. What a person or a better tier had asked for is not tried again by itself: the place stays
-//!    until it fails or a person says otherwise.
+//!    not make a service go to and fro. Nor is a failover: an emergency is not undone.
+//! 2. A roll-back needs an endpoint to go back to that is usable, passed its latest probe, and is
+//!    not known to be worse than the present one.
+//! 3. It obeys what stops every other automatic move: pins, pauses, blindness, the budget; and it
+//!    never takes the budget's last move.
+//! 4. The automatic return to where it did not work is barred, for longer each time in a row, until
+//!    a move there is taken up, a person orders something, or the policy changes. No bar delays an
+//!    emergency.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::action::{Event, MoveKind};
+use crate::core::backoff::Backoff;
 use crate::core::explain::span;
+use crate::core::failover::{Candidate, HYSTERESIS};
 use crate::core::id::{Revision, ServiceName};
+use crate::core::input::Order;
 use crate::core::time::Instant;
 
-use super::Engine;
 use super::deciding::Move;
 use super::evidence::unusable;
+use super::probing::usize_of;
+use super::service::Service;
+use super::{Engine, count};
+
+/// No bar is shorter, however short the hold of a return is.
+const BAR_MIN: Duration = Duration::from_secs(60);
+/// No bar is longer.
+const BAR_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After so many in a row every bar is the longest.
+pub(super) const BAR_DOUBLINGS: u32 = 12;
+
+/// Moves to an endpoint that were rolled back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bar {
+    /// How many in a row.
+    pub(super) count: u32,
+    /// Until when no return to it is tried.
+    pub(super) until: Option<Instant>,
+}
 
 /// A reader that lags behind.
 pub(super) struct Lag {
@@ -49,9 +73,8 @@ impl Engine {
                     cause,
                     verify: true,
                 };
+                self.bar(service, now);
                 self.relocate(service, order, now);
-                self.mark_choice(service, to);
-                self.touch(service);
                 format!("{since}; rolled back")
             }
         };
@@ -66,14 +89,16 @@ impl Engine {
         let left = state.left.as_ref().filter(|left| left.revision == moved)?;
         let stopped = if left.kind == MoveKind::Rollback {
             Some("it is itself a roll-back")
+        } else if left.kind == MoveKind::Failover {
+            Some("it had to leave, and an emergency is not undone")
         } else if state.pin.is_some() {
             Some("the service is pinned")
         } else if state.paused {
             Some("the service is paused")
         } else if self.stall.is_some() || self.isolation.isolated() {
             Some("we cannot trust what we see")
-        } else if state.budget(now).left == 0 {
-            Some("no move is left in the budget")
+        } else if state.budget(now).left < 2 {
+            Some("the last automatic move is kept for an emergency")
         } else {
             None
         };
@@ -87,9 +112,83 @@ impl Engine {
             return Some(Err(format!("{former} is no longer in the policy")));
         };
         let endpoint = self.slot(state.first + to)?;
-        Some(match unusable(endpoint, &state.rules, now) {
-            Some(why) => Err(format!("{former}: {why}")),
-            None => Ok(to),
+        let candidates = self.candidates(state, now);
+        let back = candidates.get(usize_of(to))?;
+        let here = state.active.and_then(|index| candidates.get(usize_of(index)));
+        Some(if let Some(why) = unusable(endpoint, &state.rules, now) {
+            Err(format!("{former}: {why}"))
+        } else if back.failures > 0 {
+            Err(format!("{former}: its latest probe failed"))
+        } else if here.is_some_and(|here| worse(back, here)) {
+            Err(format!("{former} is known to be worse"))
+        } else {
+            Ok(to)
         })
     }
+
+    /// The active endpoint is not returned to by itself for a while.
+    fn bar(&mut self, service: u32, now: Instant) {
+        let Some(state) = self.service(service) else { return };
+        let hold = state.rules.failover.failback.hold;
+        let slot = state.active.map(|index| state.first + index);
+        if let Some(endpoint) = slot.and_then(|slot| self.slot_mut(slot)) {
+            let waits = Backoff::doubling(hold.max(BAR_MIN), BAR_MAX);
+            endpoint.bar.until = Some(now + waits.period(endpoint.bar.count));
+            endpoint.bar.count = endpoint.bar.count.saturating_add(1);
+        }
+    }
+
+    /// A move is in use; `told` names the output of which the contrary was told.
+    pub(super) fn effective(
+        &mut self,
+        name: &ServiceName,
+        moved: Revision,
+        told: Option<Arc<str>>,
+    ) {
+        let Some(service) = self.by_name.get(name.as_str()).copied() else { return };
+        let Some(state) = self.service(service) else { return };
+        let present = state.left.as_ref().is_some_and(|left| left.revision == moved);
+        let slot = state.active.filter(|_| present).map(|index| state.first + index);
+        let bar = slot.and_then(|slot| self.slot_mut(slot)).map(|endpoint| &mut endpoint.bar);
+        if bar.is_some_and(|bar| std::mem::take(bar).count > 0) {
+            self.batch.persist();
+        }
+        if let Some(output) = told {
+            let service = name.clone();
+            self.batch.tell(Event::Effective { service, output, revision: moved });
+        }
+    }
+
+    /// Whoever moves a service, or lets it move, wants to see it tried.
+    pub(super) fn lift_bars(&mut self, order: &Order) {
+        let named = match order {
+            Order::Switch { service, .. }
+            | Order::Pin { service, .. }
+            | Order::Unpin { service }
+            | Order::Resume { service: Some(service) } => Some(service),
+            Order::Resume { service: None } => None,
+            Order::Drain { .. }
+            | Order::Undrain { .. }
+            | Order::Pause { .. }
+            | Order::Breaker { .. } => return,
+        };
+        let named = named.map(|service| self.by_name.get(service.as_str()).copied());
+        for service in 0..count(self.services.len()) {
+            if named.is_some_and(|named| named != Some(service)) {
+                continue;
+            }
+            for slot in self.service(service).map_or(0..0, Service::slots) {
+                if let Some(endpoint) = self.slot_mut(slot) {
+                    endpoint.bar = Bar::default();
+                }
+            }
+            self.touch(service);
+        }
+    }
+}
+
+/// Whether it is known that `back` serves worse than `here`, if that serves at all.
+fn worse(back: &Candidate, here: &Candidate) -> bool {
+    let degraded = back.degraded && !here.degraded;
+    here.fault.is_none() && (degraded || back.score.saturating_add(HYSTERESIS) < here.score)
 }

@@ -16,6 +16,7 @@ use crate::core::score::{MIN_CHOOSABLE, score};
 use crate::core::time::Instant;
 use crate::core::window::{Sample, Window};
 
+use super::effect::Bar;
 use super::watch::Watch;
 
 /// The latest result, for people.
@@ -97,6 +98,8 @@ pub(super) struct Endpoint {
     /// Whether the flap penalty for the present trouble has been added.
     pub(super) struck: bool,
     pub(super) drained: bool,
+    /// Moves there that did not take effect.
+    pub(super) bar: Bar,
     pub(super) seen: Option<Seen>,
     pub(super) leases: u32,
     /// Until when a pass from before a restart still proves it.
@@ -126,6 +129,7 @@ impl Endpoint {
             flap: Flap::default(),
             struck: false,
             drained: false,
+            bar: Bar::default(),
             seen: None,
             leases: 0,
             vouched_until: None,

@@ -13,6 +13,7 @@ use crate::core::snapshot::{
 };
 use crate::core::time::Instant;
 
+use super::effect::{BAR_DOUBLINGS, Bar};
 use super::endpoint::{Endpoint, Run};
 use super::service::{Pin, Service};
 use super::watch::Watch;
@@ -133,6 +134,7 @@ impl Engine {
             (service.critical_told, service.loss, comeback).hash(&mut hash);
             let starting = age((!service.published).then_some(service.started_at));
             (starting, left(service.verify_until)).hash(&mut hash);
+            service.left.as_ref().map(|left| (&left.endpoint, left.kind)).hash(&mut hash);
         }
         for endpoint in &self.slots {
             self.mark(endpoint, now, &mut hash);
@@ -178,6 +180,7 @@ fn past_limits_forgotten(mut kept: ServiceSnapshot, rules: &ServiceRules) -> Ser
     let growing = (0..32).find(|trip| open.period(*trip) == longest).unwrap_or(u32::MAX);
     kept.active_for = None;
     for endpoint in kept.endpoints.values_mut() {
+        endpoint.rolled_back = endpoint.rolled_back.min(BAR_DOUBLINGS);
         endpoint.usable_for = endpoint.usable_for.map(|span| span.min(hold));
         endpoint.proof_age = None;
         endpoint.breaker.trips = endpoint.breaker.trips.min(growing);
@@ -203,6 +206,8 @@ fn endpoint_snapshot(endpoint: &Endpoint, rules: &ServiceRules, now: Instant) ->
         deep: endpoint.deep.as_ref().map(|deep| deep.health.snapshot(now)),
         usable_for: endpoint.run.map(|run: Run| run.lasted(now)),
         proof_age: endpoint.shallow.health.last_pass_at().map(|at| now.since(at)),
+        rolled_back: endpoint.bar.count,
+        barred_for: endpoint.bar.until.filter(|until| *until > now).map(|until| until.since(now)),
     }
 }
 
@@ -242,6 +247,8 @@ fn take_up_endpoint(
     let freshness = rules.failover.freshness;
     let fresh = elapsed < freshness;
     endpoint.breaker = Breaker::restore(&rules.breaker, &kept.breaker, elapsed, now);
+    let left = kept.barred_for.and_then(|left| left.checked_sub(elapsed));
+    endpoint.bar = Bar { count: kept.rolled_back, until: left.map(|left| now + left) };
     endpoint.flap = Flap::restore(&rules.failover.flap, &kept.flap, elapsed, now);
     restore_health(&mut endpoint.shallow, &kept.shallow, fresh, (elapsed, now));
     if let (Some(deep), Some(kept)) = (endpoint.deep.as_mut(), kept.deep.as_ref()) {

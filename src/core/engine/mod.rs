@@ -176,8 +176,8 @@ impl Engine {
                 let lag = Lag { output, revision, waited, roll_back };
                 self.ineffective(&service, &lag, now);
             }
-            Input::Effective { service, output, revision } => {
-                self.batch.tell(Event::Effective { service, output, revision });
+            Input::Effective { service, output, revision, late } => {
+                self.effective(&service, revision, late.then_some(output));
             }
             Input::LeaseRequested { ticket, service, ttl } => {
                 self.lease_requested(ticket, &service, ttl, now);

@@ -11,6 +11,7 @@ use crate::core::schedule::splay;
 use crate::core::time::Instant;
 
 use super::deciding::Move;
+use super::effect::Bar;
 use super::endpoint::Endpoint;
 use super::service::Service;
 use super::timers::Timer;
@@ -65,6 +66,10 @@ impl Engine {
             if let Some(from) = one.lost {
                 self.move_off_removed(one.service, from, now);
             }
+        }
+        // Whoever edits the policy may have mended what kept a move from taking effect.
+        for endpoint in &mut self.slots {
+            endpoint.bar = Bar::default();
         }
         self.touch_all();
     }

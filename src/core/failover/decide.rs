@@ -233,7 +233,8 @@ fn obstacle(
     now: Instant,
 ) -> Option<(Wait, Option<Instant>)> {
     let held_at = c.held_at.unwrap_or(now);
-    let by_time = held_at.max(c.suppressed_until.unwrap_or(held_at));
+    let bars = [c.suppressed_until, c.barred_until];
+    let by_time = bars.into_iter().flatten().fold(held_at, Instant::max);
     match rules.failback.mode {
         FailbackMode::Manual => return Some((Wait::ManualMode, None)),
         FailbackMode::Never => return Some((Wait::NeverMode, None)),
@@ -241,6 +242,9 @@ fn obstacle(
     }
     if view.manual {
         return Some((Wait::PersonsChoice, None));
+    }
+    if c.barred_until.is_some_and(|until| now < until) {
+        return Some((Wait::RolledBack, Some(by_time)));
     }
     if c.suppressed_until.is_some_and(|until| now < until) {
         return Some((Wait::Suppressed, Some(by_time)));

@@ -79,6 +79,8 @@ pub enum Wait {
     FreshPass,
     /// The budget keeps its last move for an emergency.
     Budget,
+    /// The last move there did not take effect.
+    RolledBack,
 }
 
 /// A return that is being prepared.

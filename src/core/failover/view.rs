@@ -59,6 +59,8 @@ pub struct Candidate {
     pub held_at: Option<Instant>,
     /// Until when its flapping forbids a return.
     pub suppressed_until: Option<Instant>,
+    /// Until when no return to it is tried, because the last one did not take effect.
+    pub barred_until: Option<Instant>,
     /// Fingerprint of its credential.
     pub credential: u64,
     /// Fingerprint of whoever's quota it uses.
