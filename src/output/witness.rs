@@ -3,8 +3,10 @@
 //!
 //! Both times are measured back from one moment: the file's by the time of day of its inode, the
 //! process's by the clock that its kernel stamps processes with. A process that started within the
-//! kernel's tick before the change is taken for an older one.
+//! kernel's tick before the change is taken for an older one, unless it was not there yet when the
+//! change was first looked at: a server may well be back within the hundredth of a second.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +39,10 @@ pub(super) async fn follow(
         let proven = match latest {
             Some(latest) => {
                 let known = change.take().filter(|known: &Change| known.number == latest.changes);
-                let known = known.unwrap_or_else(|| Change::of(&latest));
+                let known = match known {
+                    Some(known) => known,
+                    None => Change::of(&latest, &reader).await,
+                };
                 let (known, proven) = prove(known, &latest, &reader, &feedback).await;
                 change = Some(known);
                 proven
@@ -58,18 +63,31 @@ pub(super) async fn follow(
 }
 
 /// A change of the variables: later writes of the same variables are none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     number: u64,
     /// When, by the time of day; unknown where the file cannot be looked at.
     at: Option<Duration>,
+    /// Who was there when it was first looked at.
+    there: Arc<BTreeSet<Process>>,
     proven: bool,
 }
 
 impl Change {
-    fn of(committed: &Committed) -> Self {
-        Self { number: committed.changes, at: changed_at(&committed.file.path), proven: false }
+    async fn of(committed: &Committed, reader: &Arc<Reader>) -> Self {
+        let (reader, path) = (Arc::clone(reader), committed.file.path.clone());
+        let look = move || (present(&reader), changed_at(&path));
+        let (there, at) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        Self { number: committed.changes, at, there: Arc::new(there), proven: false }
     }
+}
+
+/// One process; its number may be given to another one later, which starts at another time.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Process {
+    pid: i32,
+    /// Ticks of the kernel's clock from the boot to its start.
+    started: u64,
 }
 
 async fn prove(
@@ -79,8 +97,8 @@ async fn prove(
     feedback: &mpsc::Sender<Feedback>,
 ) -> (Change, bool) {
     if !change.proven {
-        let (reader, at) = (Arc::clone(reader), change.at);
-        let look = move || at.is_some_and(|at| started_after(&reader, at));
+        let (reader, at, there) = (Arc::clone(reader), change.at, Arc::clone(&change.there));
+        let look = move || at.is_some_and(|at| started_after(&reader, at, &there));
         change.proven = tokio::task::spawn_blocking(look).await.unwrap_or(false);
     }
     if change.proven {
@@ -90,7 +108,8 @@ async fn prove(
         // Without a sidecar that listens there is nobody to prove it to.
         feedback.send(Feedback::Effective(effect)).await.ok();
     }
-    (change, change.proven)
+    let proven = change.proven;
+    (change, proven)
 }
 
 /// When the file took its present form: a rename counts.
@@ -100,23 +119,38 @@ fn changed_at(path: &Path) -> Option<Duration> {
     Some(Duration::new(seconds, u32::try_from(stat.st_ctime_nsec).ok()?))
 }
 
-/// Whether every process of the reader started after that moment, and there is one.
-fn started_after(reader: &Reader, at: Duration) -> bool {
+/// Whether every process of the reader started after that moment, and there is one; those that
+/// were not there when the change was first looked at did.
+fn started_after(reader: &Reader, at: Duration, there: &BTreeSet<Process>) -> bool {
     let Some(ago) = now(ClockId::Realtime).and_then(|now| now.checked_sub(at)) else {
         return false;
     };
+    let newer =
+        |process: &Process| !there.contains(process) || age(*process).is_some_and(|age| age <= ago);
+    let present = present(reader);
+    !present.is_empty() && present.iter().all(newer)
+}
+
+/// Every process of the reader.
+fn present(reader: &Reader) -> BTreeSet<Process> {
     let pids: Vec<Pid> = match reader {
         Reader::PidFile(path) => signal::pid_in(path).into_iter().collect(),
         Reader::Process(name) => signal::named(name).into_iter().flatten().collect(),
     };
-    !pids.is_empty() && pids.into_iter().all(|pid| age(pid).is_some_and(|age| age <= ago))
+    pids.into_iter().filter_map(process).collect()
+}
+
+fn process(pid: Pid) -> Option<Process> {
+    let pid = pid.as_raw_nonzero().get();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let started = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    Some(Process { pid, started })
 }
 
 /// How long ago a process started, rounded up.
-fn age(pid: Pid) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-    let started = Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second());
+fn age(process: Process) -> Option<Duration> {
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let started = Duration::from_millis(process.started.saturating_mul(1_000) / ticks);
     now(ClockId::Boottime)?.checked_sub(started)
 }
 
@@ -158,20 +192,28 @@ mod tests {
         let (older, folder) = (Sleeper::start(), tempfile::tempdir().unwrap());
         let path = folder.path().join("env");
         // The kernel stamps processes in ticks and files more finely.
-        while age(Pid::from_child(&older.0)).unwrap() < Duration::from_millis(50) {
+        while age(process(Pid::from_child(&older.0)).unwrap()).unwrap() < Duration::from_millis(50)
+        {
             std::thread::yield_now();
         }
         std::fs::write(&path, "A=1").unwrap();
         let at = changed_at(&path).unwrap();
-        assert!(!started_after(&older.pid(), at));
-        let newer = loop {
-            let newer = Sleeper::start();
-            if started_after(&newer.pid(), at) {
-                break newer;
+        let there = present(&older.pid());
+        assert!(!started_after(&older.pid(), at, &there));
+        // However soon it starts: in the same tick of the kernel, too.
+        let newer = Sleeper::start();
+        assert!(started_after(&newer.pid(), at, &there));
+        let none = Reader::PidFile(folder.path().join("none"));
+        assert!(!started_after(&none, at, &there));
+        assert!(!started_after(&Reader::Process("no such process".to_owned()), at, &there));
+        // One that was there already may be newer than the file nevertheless.
+        let late = loop {
+            let late = Sleeper::start();
+            let there = present(&late.pid());
+            if started_after(&late.pid(), at, &there) {
+                break late;
             }
         };
-        assert!(started_after(&newer.pid(), at));
-        assert!(!started_after(&Reader::PidFile(folder.path().join("none")), at));
-        assert!(!started_after(&Reader::Process("no such process".to_owned()), at));
+        drop((older, newer, late));
     }
 }
