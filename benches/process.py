@@ -93,7 +93,26 @@ def fleet(count, interval, ports, marks=()):
     return "".join(text)
 
 
-class Sidecar:
+class Measured:
+    """A process of ours that is looked at from outside."""
+
+    def kill(self):
+        """Whatever went wrong, nothing of ours runs on."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def rss(self):
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+
+    def cpu(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+
+class Sidecar(Measured):
     """A sidecar in a folder of its own."""
 
     def __init__(self, home, text):
@@ -107,12 +126,6 @@ class Sidecar:
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
         )
 
-    def kill(self):
-        """Whatever went wrong, nothing of ours runs on."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=15)
@@ -123,15 +136,6 @@ class Sidecar:
             return (self.home / "env").read_text()
         except FileNotFoundError:
             return ""
-
-    def rss(self):
-        for line in open(f"/proc/{self.process.pid}/status"):
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-
-    def cpu(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
 
     def ask(self, request):
         with socket.socket(socket.AF_UNIX) as client:
@@ -179,10 +183,15 @@ def buckets(port):
 
 
 def quantile(before, after, part):
-    """The upper bound of the bucket in which it lies, in milliseconds."""
-    counts = {bound: count - before.get(bound, 0) for bound, count in after.items()}
-    total = max(counts.values(), default=0)
-    return min((bound for bound, count in counts.items() if count >= total * part), default=float("nan")) * 1e3
+    """Where it lies in its bucket if the bucket is filled evenly, in milliseconds."""
+    counts = sorted((bound, count - before.get(bound, 0)) for bound, count in after.items())
+    wanted = max((count for _, count in counts), default=0) * part
+    below = (0.0, 0)
+    for bound, count in counts:
+        if count >= wanted and count > below[1] and bound != float("inf"):
+            return (below[0] + (bound - below[0]) * (wanted - below[1]) / (count - below[1])) * 1e3
+        below = (bound, count)
+    return float("nan")
 
 
 def haproxy(home, count, interval, ports):
@@ -191,6 +200,8 @@ def haproxy(home, count, interval, ports):
         return None
     text = "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 900ms\n  timeout check 900ms\n"
     text += "  timeout client 5s\n  timeout server 5s\n"
+    # Without anybody to serve it does not start.
+    text += f"frontend f\n  bind 127.0.0.1:{free_port()}\n  default_backend s0\n"
     for service in range((count + 9) // 10):
         text += f"backend s{service}\n  option httpchk GET /\n"
         for endpoint in range(min(10, count - service * 10)):
@@ -200,10 +211,8 @@ def haproxy(home, count, interval, ports):
     return Peer(["haproxy", "-db", "-f", f"{home}/haproxy.cfg"])
 
 
-class Peer:
+class Peer(Measured):
     """Another process that probes."""
-
-    rss, cpu, kill = None, None, None
 
     def __init__(self, words):
         self.process = subprocess.Popen(
@@ -214,9 +223,6 @@ class Peer:
     def end(self):
         self.process.terminate()
         self.process.wait(timeout=15)
-
-
-Peer.rss, Peer.cpu, Peer.kill = Sidecar.rss, Sidecar.cpu, Sidecar.kill
 
 
 def free_port():
@@ -258,7 +264,7 @@ async def observe(name, prober, count, interval, every, metrics):
     rate = len(arrivals) / span / (count / every)
     burst = max(slots.values(), default=0) / max(1, count)
     micros = used / max(1, len(arrivals)) * 1e6
-    lateness = "".join(f" {f'<= {quantile(late, now_late, part):.2f}':>9}" for part in (0.5, 0.99) if metrics)
+    lateness = "".join(f" {quantile(late, now_late, part):>9.2f}" for part in (0.5, 0.99) if metrics)
     print(
         f"  {name:<14}{count:>10} {interval:>9} {rss:>8.1f} {micros:>15.0f} {rate:>8.0%} {burst:>11.1%}{lateness}",
         flush=True,

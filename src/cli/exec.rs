@@ -69,10 +69,12 @@ impl Exec {
         let (events, effective) = mpsc::channel(EVENTS_MAX);
         let services = settings.services.clone();
         let following = follow(self.socket, services, publish, effective);
-        let orders = Orders { configs, signals, config_wait: self.wait, stop, events };
+        // Its own words are all there is to it, so these never change.
+        let (_kept, settings) = watch::channel(settings);
+        let orders = Orders { configs, settings, signals, config_wait: self.wait, stop, events };
         let Some(command) = Command::new(self.command) else { return Ok(Ended { code: 0 }) };
         tokio::select! {
-            ended = child::supervise(command, settings, orders) => Ok(ended),
+            ended = child::supervise(command, orders) => Ok(ended),
             never = following => match never {},
         }
     }

@@ -32,7 +32,7 @@ use crate::daemon::keeper::Keeper;
 use crate::daemon::sharing::{Place, Sharing, Stood};
 use crate::daemon::uptake::Uptake;
 use crate::output::{ActiveConfig, ActiveService, Lease, Moved, Offers};
-use crate::policy::model::{Endpoint, Policy, Probe};
+use crate::policy::model::{Child, Endpoint, Policy, Probe};
 use crate::probe::{Phases, Prober, Quota, Report};
 use crate::store::Store;
 use crate::telemetry::{log, metric};
@@ -89,6 +89,8 @@ pub(crate) struct Effects {
     pub(crate) hub: EventHub,
     pub(crate) configs: watch::Sender<Option<Arc<ActiveConfig>>>,
     pub(crate) offers: watch::Sender<Arc<Offers>>,
+    /// How the server is run, if it is ours.
+    pub(crate) child: watch::Sender<Child>,
     pub(crate) prober: Prober,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) probed: mpsc::Sender<Probed>,
@@ -129,6 +131,7 @@ impl Effects {
     pub(crate) fn new(means: Means) -> Self {
         let mut sharing = Sharing::default();
         sharing.apply(&means.policy);
+        let child = watch::Sender::new(means.policy.child.clone());
         Self {
             clock: means.clock,
             policy: means.policy,
@@ -136,6 +139,7 @@ impl Effects {
             hub: means.hub,
             configs: watch::Sender::new(None),
             offers: watch::Sender::new(Arc::new(Offers::default())),
+            child,
             prober: means.prober,
             permits: Arc::new(Semaphore::new(means.probes_max)),
             probed: means.probed,

@@ -152,6 +152,11 @@ impl Driver {
         let old = std::mem::replace(&mut self.effects.policy, Arc::clone(&policy));
         self.effects.forget_missing(&old);
         self.effects.uptake.apply(&policy);
+        self.effects.child.send_if_modified(|child| {
+            let changed = *child != policy.child;
+            child.clone_from(&policy.child);
+            changed
+        });
         self.outputs.apply(&policy.outputs);
         self.surfaces.apply(&policy);
         self.references.apply(&policy.references);

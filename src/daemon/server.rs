@@ -28,7 +28,7 @@ impl Server {
     /// Starts it as soon as there is a configuration. When it ends, so do we.
     pub(crate) fn start(
         command: Command,
-        settings: Child,
+        settings: watch::Receiver<Child>,
         board: &Board,
         shutdown: &CancellationToken,
     ) -> std::io::Result<Self> {
@@ -38,6 +38,7 @@ impl Server {
         tokio::spawn(prove(effects, board.feedback.clone()));
         let orders = Orders {
             configs: given,
+            settings,
             signals: passed_on()?,
             config_wait: CONFIG_WAIT,
             stop: shutdown.child_token(),
@@ -45,7 +46,7 @@ impl Server {
         };
         let shutdown = shutdown.clone();
         let task = tokio::spawn(async move {
-            let ended = Box::pin(supervise(command, settings, orders)).await;
+            let ended = Box::pin(supervise(command, orders)).await;
             shutdown.cancel();
             ended
         });

@@ -96,7 +96,7 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     };
     let server = options
         .command
-        .map(|command| Server::start(command, policy.child.clone(), &board, &options.shutdown))
+        .map(|command| Server::start(command, effects.child.subscribe(), &board, &options.shutdown))
         .transpose()?;
     let outputs = Outputs::new(board);
     let parts = Parts {

@@ -34,6 +34,8 @@ pub struct PolicyDiff {
     pub control: bool,
     /// Whether the sidecar's name or state directory changed.
     pub sidecar: bool,
+    /// Whether how the server is run changed.
+    pub child: bool,
     /// Whether the rules by which our own faults are told from theirs changed.
     pub isolation: bool,
 }
@@ -47,6 +49,7 @@ impl PolicyDiff {
             admin: old.admin != new.admin,
             control: old.control != new.control,
             sidecar: old.sidecar != new.sidecar,
+            child: old.child != new.child,
             isolation: old.rules.isolation != new.rules.isolation || !same_references(old, new),
             ..Self::default()
         };
@@ -82,6 +85,7 @@ impl PolicyDiff {
             ("control socket changed", self.control),
             ("sidecar name or state directory changed", self.sidecar),
             ("isolation rules changed", self.isolation),
+            ("[child] changed", self.child),
         ];
         let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let flags = flags.into_iter().filter(|(_, set)| *set);

@@ -115,3 +115,28 @@ fn a_server_in_another_container_follows_by_the_config_socket() {
     let said = || place.log().contains(acknowledged) || place.log().contains("\"acknowledged\"");
     eventually("the proof of effect", || said().then_some(()));
 }
+
+#[test]
+fn an_edit_of_the_child_table_is_in_force_for_the_server_that_runs() {
+    let (primary, backup) =
+        (Upstream::start(Behaviour::Healthy), Upstream::start(Behaviour::Healthy));
+    let place = Place::new();
+    let text = policy(&place, &primary, &backup);
+    let edit = |child: &str| {
+        let text = text.replace("[child]\n", &format!("[child]\n{child}\n"));
+        let fresh = place.path("failover.toml.new");
+        std::fs::write(&fresh, text).expect("a writable folder");
+        std::fs::rename(&fresh, place.path("failover.toml")).expect("a writable folder");
+    };
+    edit("on_switch = \"none\"");
+    let mut host = start(&place);
+    host.open();
+    let (_, server) = host.whereabouts();
+    edit("on_switch = \"warm\"");
+    eventually("the edit is taken up", || place.log().contains("[child] changed").then_some(()));
+    primary.set(Behaviour::Refuse);
+    eventually("the backup", || (host.whereabouts().0 == "backup").then_some(()));
+    assert_ne!(host.whereabouts().1, server, "it was replaced");
+    host.close_input();
+    assert_eq!(host.wait().code(), Some(0), "{}", place.log());
+}

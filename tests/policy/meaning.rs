@@ -283,6 +283,15 @@ fn a_diff_names_what_changed_and_nothing_else() {
 }
 
 #[test]
+fn a_diff_says_that_the_server_is_run_otherwise() {
+    use mcp_failover::policy::diff::PolicyDiff;
+    let before = policy(&two("", ""));
+    let text = two("", "[child]\nstop_timeout = \"9s\"");
+    let summary = PolicyDiff::between(&before, &policy(&text)).summary();
+    assert_eq!(summary, ["[child] changed"]);
+}
+
+#[test]
 fn the_control_socket_is_as_given_else_where_the_commands_look_else_beside_the_state() {
     let text = "version = 1\n[sidecar]\nstate_dir = \"/state\"\n[services.a.probe]\n\
                 type = \"tcp\"\n[[services.a.endpoints]]\nname = \"one\"\n\

@@ -119,6 +119,12 @@ impl Plan {
         self.retry_at
     }
 
+    /// Goes on by other rules; waits that have begun end as they were to.
+    pub const fn resettle(&mut self, on_switch: OnSwitch, backoff: Backoff) {
+        self.rules.on_switch = on_switch;
+        self.rules.backoff = backoff;
+    }
+
     /// Starts nothing any more.
     pub fn close(&mut self) {
         self.closed = true;

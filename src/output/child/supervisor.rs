@@ -41,6 +41,8 @@ const NOT_RUN: [u8; 2] = [126, 127];
 pub struct Orders {
     /// The configurations.
     pub configs: watch::Receiver<Option<Arc<Given>>>,
+    /// How the server is run, as it is now and as it changes.
+    pub settings: watch::Receiver<Child>,
     /// Signals for the server, by number.
     pub signals: mpsc::Receiver<i32>,
     /// How long to wait for the first configuration before the server is started without.
@@ -59,7 +61,8 @@ pub struct Ended {
 }
 
 /// Runs the server until its client is gone, it is told to stop, or it is done.
-pub async fn supervise(command: Command, settings: Child, orders: Orders) -> Ended {
+pub async fn supervise(command: Command, mut orders: Orders) -> Ended {
+    let settings = orders.settings.borrow_and_update().clone();
     let (happened, happenings) = mpsc::channel(READS_MAX);
     let drained = Arc::new(Notify::new());
     let speaks = speaks_mcp(settings.stdio);
@@ -108,6 +111,7 @@ enum Next {
     Close(Farewell),
     Time,
     Config,
+    Settings,
     Signal(i32),
     Happening(Happening),
     Client(Read),
@@ -207,6 +211,7 @@ impl Supervisor {
             () = orders.stop.cancelled(), if !self.closing => Next::Close(Farewell::Ask),
             () = tokio::time::sleep_until(wake) => Next::Time,
             Ok(()) = orders.configs.changed() => Next::Config,
+            Ok(()) = orders.settings.changed() => Next::Settings,
             Some(signal) = orders.signals.recv() => Next::Signal(signal),
             Some(happening) = streams.happenings.recv(), if client_reads => {
                 Next::Happening(happening)
@@ -224,6 +229,11 @@ impl Supervisor {
             Next::Close(farewell) => self.close(farewell),
             Next::Time => self.on_time(),
             Next::Config => self.look(&mut orders.configs),
+            Next::Settings => {
+                let settings = orders.settings.borrow_and_update().clone();
+                self.resettle(settings);
+                self.look(&mut orders.configs);
+            }
             Next::Signal(signal) => self.forward(signal),
             Next::Happening(happening) => self.on_happening(happening),
             Next::Client(read) => self.on_client(read),
@@ -251,6 +261,24 @@ impl Supervisor {
     fn servers_read(&self) -> bool {
         let full = |one: &Running| one.process.input.as_ref().is_some_and(Outlet::is_full);
         !self.processes.values().any(full)
+    }
+
+    /// Goes on by other settings. What its streams are, and how long a message may be, was settled
+    /// when they were opened.
+    fn resettle(&mut self, settings: Child) {
+        let Child { stdio, message_max, .. } = self.settings;
+        if (stdio, message_max) != (settings.stdio, settings.message_max) {
+            tracing::warn!(
+                "`stdio` and `message_max` of [child] are in force once the sidecar is started anew"
+            );
+        }
+        self.settings = Child { stdio, message_max, ..settings };
+        self.launcher.stop_timeout = self.settings.stop_timeout;
+        let backoff = Backoff::doubling(self.settings.backoff, self.settings.backoff_max);
+        self.plan.resettle(self.settings.on_switch, backoff);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.resettle(session_rules(&self.settings));
+        }
     }
 
     fn look(&mut self, configs: &mut watch::Receiver<Option<Arc<Given>>>) {

@@ -73,6 +73,9 @@ const ATTEMPT: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// From a write to memory to a disk in trouble.
 const LOCAL: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// From a timer's tick to a loop that stands still.
+const WAKING: &[f64] =
+    &[0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
 /// From a refused connection to a long outage nobody could escape.
 const REACTION: &[f64] =
     &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0];
@@ -135,7 +138,7 @@ catalogue! {
         "Attempts that ended, by outcome; kind is shallow or deep.";
     PROBE_DURATION: Histogram Seconds "mcp_failover_probe_duration_seconds" ["service" "phase"] ATTEMPT
         "Time an attempt spent in each phase: resolve, connect, tls, `first_byte`, total.";
-    PROBE_LATENESS: Histogram Seconds "mcp_failover_probe_lateness_seconds" [] LOCAL
+    PROBE_LATENESS: Histogram Seconds "mcp_failover_probe_lateness_seconds" [] WAKING
         "How long after it was due an attempt began.";
     PROBES_SHARED: Counter Count "mcp_failover_probes_shared_total" []
         "Probes for which the attempt of an identical check stood in.";

@@ -239,6 +239,11 @@ impl Keeper {
         }
     }
 
+    /// Goes on by other rules; times that have been set stay.
+    pub fn resettle(&mut self, rules: SessionRules) {
+        self.rules = rules;
+    }
+
     /// Takes in what happened and says what is to be done, in this order.
     #[must_use]
     pub fn step(&mut self, now: Instant, input: Input) -> Vec<Effect> {
