@@ -149,6 +149,7 @@ fn neo4j(address: SocketAddr, ask: Neo4jQuestion) -> Check {
         http: http(address, None),
         ask,
         database: "neo4j".to_owned(),
+        database_id: None,
     }))
 }
 
@@ -161,6 +162,7 @@ fn bolt_check(address: SocketAddr, depth: BoltDepth) -> Check {
         database: None,
         role: Role::Any,
         server: None,
+        database_id: None,
         slow: None,
     }))
 }

@@ -13,7 +13,7 @@ use hyper::Response;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::Failure;
@@ -73,9 +73,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// Starts a server that gives these answers, one a request, to each connection anew.
-pub(super) fn canned(answers: &[Vec<u8>]) -> Result<SocketAddr, Failure> {
-    let (answers, (tell, told)) = (Arc::new(answers.to_vec()), mpsc::channel());
+/// Starts a server that treats each connection so.
+fn listen<F, E>(
+    treat: impl Fn(Counted<TcpStream>) -> F + Send + 'static,
+) -> Result<SocketAddr, Failure>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Send + 'static,
+{
+    let (tell, told) = mpsc::channel();
     std::thread::spawn(move || -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -84,12 +90,20 @@ pub(super) fn canned(answers: &[Vec<u8>]) -> Result<SocketAddr, Failure> {
             loop {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                let answers = Arc::clone(&answers);
-                tokio::spawn(async move { repeat(Counted(stream), &answers).await });
+                tokio::spawn(treat(Counted(stream)));
             }
         })
     });
     Ok(told.recv()?)
+}
+
+/// Starts a server that gives these answers, one a request, to each connection anew.
+pub(super) fn canned(answers: &[Vec<u8>]) -> Result<SocketAddr, Failure> {
+    let answers: Arc<[Vec<u8>]> = answers.into();
+    listen(move |stream| {
+        let answers = Arc::clone(&answers);
+        async move { repeat(stream, &answers).await }
+    })
 }
 
 async fn repeat(
@@ -138,27 +152,17 @@ pub(super) fn canned_datagrams() -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-/// Starts a server on a thread of its own, which ends with the process.
+/// Starts a server that answers every request the same.
 pub(super) fn serve(tls: Option<TlsAcceptor>) -> Result<SocketAddr, Failure> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            tell.send(listener.local_addr()?).ok();
-            loop {
-                let (stream, _) = listener.accept().await?;
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    match tls {
-                        None => answer(Counted(stream)).await,
-                        Some(tls) => answer(tls.accept(Counted(stream)).await?).await,
-                    }
-                });
+    listen(move |stream| {
+        let tls = tls.clone();
+        async move {
+            match tls {
+                None => answer(stream).await,
+                Some(tls) => answer(tls.accept(stream).await?).await,
             }
-        })
-    });
-    Ok(told.recv()?)
+        }
+    })
 }
 
 /// Starts a server on a local socket.
@@ -180,24 +184,11 @@ pub(super) fn serve_local(path: &Path) -> Result<(), Failure> {
 
 /// Starts a server of HTTP/2, which is healthy by gRPC too.
 pub(super) fn serve_http2() -> Result<SocketAddr, Failure> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            tell.send(listener.local_addr()?).ok();
-            loop {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                tokio::spawn(answer_http2(stream));
-            }
-        })
-    });
-    Ok(told.recv()?)
+    listen(answer_http2)
 }
 
-async fn answer_http2(stream: tokio::net::TcpStream) -> Result<(), h2::Error> {
-    let mut connection = h2::server::handshake(Counted(stream)).await?;
+async fn answer_http2(stream: Counted<TcpStream>) -> Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(stream).await?;
     let mut watched = Vec::new();
     while let Some(request) = connection.accept().await {
         let (request, mut respond) = request?;

@@ -25,20 +25,29 @@ use crate::probe::finding::{Finding, Step};
 use crate::probe::trace::Trace;
 use crate::probe::{expect, http, neo4j_code, retry_after, tls};
 
-/// The query API: what is asked, and where the answer stands.
+/// The query API: how it is asked, and where the answer stands.
 const QUERY: Api =
-    Api { path: "query/v2", body: r#"{"statement":"RETURN 1"}"#, one: "/data/values/0/0" };
+    Api { path: "query/v2", around: (r#"{"statement":""#, r#""}"#), one: "/data/values/0/0" };
 /// The transaction API, the only one before 5.19.
 const TRANSACTION: Api = Api {
     path: "tx/commit",
-    body: r#"{"statements":[{"statement":"RETURN 1"}]}"#,
+    around: (r#"{"statements":[{"statement":""#, r#""}]}"#),
     one: "/results/0/data/0/row/0",
 };
+/// What any database answers.
+const ANYTHING: &str = "RETURN 1";
+/// What tells one database from every other one.
+pub(super) const WHICH: &str = "CALL db.info() YIELD id RETURN id";
 
 struct Api {
     path: &'static str,
-    body: &'static str,
+    around: (&'static str, &'static str),
     one: &'static str,
+}
+
+/// The database is there, but it is not the one wanted.
+pub(super) fn another() -> Finding {
+    Finding::protocol("another database answers: its id differs")
 }
 
 pub(super) async fn run(
@@ -75,7 +84,7 @@ impl Asker<'_> {
         let http = &self.check.http;
         let answer = ask(channel, self.post(&QUERY)?, trace).await?;
         if !answer.has_no_such_address() {
-            return one(&answer, &QUERY, http);
+            return one(&answer, &QUERY, self.check);
         }
         let answer = match ask(channel, self.post(&TRANSACTION)?, trace).await {
             // Some leave after an answer that is not a good one.
@@ -85,7 +94,7 @@ impl Asker<'_> {
             }
             answer => answer?,
         };
-        one(&answer, &TRANSACTION, http)
+        one(&answer, &TRANSACTION, self.check)
     }
 
     async fn role(&self, channel: &mut Channel, which: &str, trace: &mut Trace) -> Step {
@@ -100,7 +109,9 @@ impl Asker<'_> {
 
     fn post(&self, api: &Api) -> Step<Outgoing> {
         let path = format!("/db/{}/{}", encoded(&self.check.database), api.path);
-        self.request("POST", &path, Some(api.body))
+        let statement = if self.check.database_id.is_some() { WHICH } else { ANYTHING };
+        let (before, after) = api.around;
+        self.request("POST", &path, Some(&format!("{before}{statement}{after}")))
     }
 
     /// On a connection that stays open: there may be a second request.
@@ -194,16 +205,19 @@ fn discovery(answer: &Answer, http: &HttpCheck) -> Step {
     expect::body(&http.expect, &answer.headers, &answer.body)
 }
 
-/// The answer to `RETURN 1`.
-fn one(answer: &Answer, api: &Api, http: &HttpCheck) -> Step {
+/// The answer to the one question asked.
+fn one(answer: &Answer, api: &Api, check: &Neo4jCheck) -> Step {
     answer.failure()?;
-    expect::status(&http.expect, answer.status, &answer.headers)?;
+    expect::status(&check.http.expect, answer.status, &answer.headers)?;
     let Some(said) = &answer.said else {
         return Err(Finding::protocol("body is not JSON"));
     };
-    match said.pointer(api.one).and_then(Value::as_i64) {
-        Some(1) => Ok(()),
-        Some(_) | None => Err(Finding::protocol("RETURN 1 did not return 1")),
+    let told = said.pointer(api.one);
+    match &check.database_id {
+        Some(wanted) if told.and_then(Value::as_str) == Some(wanted) => Ok(()),
+        Some(_) => Err(another()),
+        None if told.and_then(Value::as_i64) == Some(1) => Ok(()),
+        None => Err(Finding::protocol("RETURN 1 did not return 1")),
     }
 }
 

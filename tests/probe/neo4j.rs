@@ -86,7 +86,7 @@ impl Documents {
 
     fn check(&self, ask: Neo4jQuestion) -> Neo4jCheck {
         let http = HttpCheck::new(target(self.port));
-        Neo4jCheck { http, ask, database: "neo4j".to_owned() }
+        Neo4jCheck { http, ask, database: "neo4j".to_owned(), database_id: None }
     }
 }
 
@@ -307,7 +307,7 @@ async fn servers_that_mean_harm() {
         for ask in [Neo4jQuestion::Discovery, Neo4jQuestion::Query, Neo4jQuestion::Writable] {
             let upstream = Upstream::start(behaviour.clone());
             let http = HttpCheck::new(target(upstream.port()));
-            let check = Neo4jCheck { http, ask, database: "neo4j".to_owned() };
+            let check = Neo4jCheck { http, ask, database: "neo4j".to_owned(), database_id: None };
             let report = attempt(Check::Neo4j(Box::new(check)), timeout).await;
             assert_eq!(report.observation.outcome, outcome, "{ask:?} {behaviour:?} {report:?}");
         }
@@ -324,10 +324,32 @@ async fn nothing_that_a_server_says_is_quoted() {
                 let upstream = Upstream::start(json);
                 let mut http = HttpCheck::new(target(upstream.port()));
                 http.headers = vec![("Authorization".to_owned(), Secret::from(CANARY))];
-                let check = Neo4jCheck { http, ask, database: CANARY.to_owned() };
+                let check =
+                    Neo4jCheck { http, ask, database: CANARY.to_owned(), database_id: None };
                 let report = attempt(Check::Neo4j(Box::new(check)), PATIENT).await;
                 assert!(!format!("{report:?}").contains(CANARY), "{report:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_known_by_its_id_whichever_api_answers() {
+    let query = r#"{"data":{"fields":["id"],"values":[["7B3A"]]}}"#;
+    let transaction = r#"{"results":[{"columns":["id"],"data":[{"row":["7B3A"]}]}],"errors":[]}"#;
+    let apis: [&[(&'static str, u16, &str)]; 2] = [
+        &[("POST /db/neo4j/query/v2", 202, query)],
+        &[("POST /db/neo4j/tx/commit", 200, transaction)],
+    ];
+    for answers in apis {
+        let server = Documents::start(answers, true).await;
+        let asking = |id: &str| {
+            let check = server.check(Neo4jQuestion::Query);
+            neo4j(Neo4jCheck { database_id: Some(id.to_owned()), ..check })
+        };
+        assert_end(&asking("7B3A").await, Outcome::Ok, "");
+        let another = "another database answers: its id differs";
+        assert_end(&asking("0000").await, Outcome::Protocol, another);
+        assert!(server.asked()[0].contains("CALL db.info() YIELD id RETURN id"));
     }
 }

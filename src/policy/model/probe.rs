@@ -443,6 +443,8 @@ pub struct BoltCheck {
     pub role: Role,
     /// What the server must call itself, such as `Neo4j/5.26.0`: a part of it.
     pub server: Option<String>,
+    /// The id that the database must have, as `CALL db.info()` shows it; needs a query.
+    pub database_id: Option<String>,
     /// An answer slower than this is `degraded`.
     pub slow: Option<Duration>,
 }
@@ -496,6 +498,8 @@ pub struct Neo4jCheck {
     pub ask: Neo4jQuestion,
     /// The database asked about.
     pub database: String,
+    /// The id that it must have, as `CALL db.info()` shows it; needs a query.
+    pub database_id: Option<String>,
 }
 
 /// What is asked of a Neo4j server by HTTP.

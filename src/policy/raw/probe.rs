@@ -136,6 +136,8 @@ tables! {
         tools: Option<OneOrMany<Text>>,
         /// mcp and `mcp_stdio`: the name that it must give for itself. bolt: a part of it.
         server: Option<Text>,
+        /// bolt and neo4j, in the database that they ask: its id, as `CALL db.info()` shows it.
+        database_id: Option<Text>,
         /// mcp: an answer that only asks for a credential is a pass; false by default.
         unauthorized: Option<At<bool>>,
         /// dns: values of which one must be in the answer.

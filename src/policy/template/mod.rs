@@ -66,7 +66,7 @@ pub struct Facts<'a> {
     pub from: &'a str,
     /// Why it moved.
     pub cause: &'a str,
-    /// What sort of move: `failover`, `failback`, `switchover` or `reload`.
+    /// What sort of move: `failover`, `failback`, `switchover`, `reload` or `rollback`.
     pub kind: &'a str,
 }
 

@@ -33,7 +33,7 @@ use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::link::Link;
 use crate::probe::trace::Trace;
-use crate::probe::{expect, tls};
+use crate::probe::{expect, neo4j, tls};
 
 pub(super) async fn run(dialler: &Dialler, check: &BoltCheck, trace: &mut Trace) -> Step {
     let link = Link::open(dialler, &check.target, check.tls.as_ref(), trace).await?;
@@ -75,6 +75,7 @@ impl Session<'_> {
         self.identify(server.as_deref())?;
         if self.check.depth == BoltDepth::Query {
             self.query().await?;
+            self.recognize().await?;
         }
         if self.check.role == Role::Any {
             return Ok(());
@@ -111,6 +112,17 @@ impl Session<'_> {
         match self.ask("RETURN 1", &[], self.check.database.as_deref()).await?.as_slice() {
             [Value::Int(1)] => Ok(()),
             _ => Err(Finding::protocol("RETURN 1 did not return 1")),
+        }
+    }
+
+    /// Whether it is the database wanted: a restored or renamed one may have the name and the role.
+    async fn recognize(&mut self) -> Step {
+        let Some(wanted) = &self.check.database_id else { return Ok(()) };
+        let told = self.ask(neo4j::WHICH, &[], self.check.database.as_deref()).await?;
+        if told.first().and_then(Value::text) == Some(wanted) {
+            Ok(())
+        } else {
+            Err(neo4j::another())
         }
     }
 

@@ -26,6 +26,7 @@ fn check(target: Target, depth: BoltDepth) -> BoltCheck {
         database: None,
         role: Role::Any,
         server: None,
+        database_id: None,
         slow: None,
     }
 }
@@ -194,6 +195,20 @@ async fn failures_mean_the_same_wherever_they_come() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_database_is_known_by_its_id() {
+    let mut script = Script::serving();
+    script.records.insert("CALL db.info() YIELD id RETURN id", vec![text("7B3A")]);
+    let stub = Stub::start(script).await;
+    let asking = |id: &str| {
+        let check = check(target(stub.port()), BoltDepth::Query);
+        bolt(BoltCheck { database_id: Some(id.to_owned()), ..check })
+    };
+    assert_end(&asking("7B3A").await, Outcome::Ok, "");
+    let another = "another database answers: its id differs";
+    assert_end(&asking("0000").await, Outcome::Protocol, another);
 }
 
 #[tokio::test]

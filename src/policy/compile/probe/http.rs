@@ -73,7 +73,16 @@ pub(super) fn neo4j(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Opt
         Some(Question::Discovery) | None => Neo4jQuestion::Discovery,
     };
     let database = database.ok()?.unwrap_or_else(|| NEO4J_DATABASE.to_owned());
-    Some(Neo4jCheck { http, ask, database })
+    let database_id = server::database_id(raw);
+    if let (Some(expect), Some(_)) = (&raw.expect, &database_id)
+        && ask != Neo4jQuestion::Query
+    {
+        let message = "only a query tells which database answers";
+        let place = expect.at.of("database_id");
+        ctx.error(Code::NotApplicable, place, message, "it needs `ask = \"query\"`");
+        return None;
+    }
+    Some(Neo4jCheck { http, ask, database, database_id })
 }
 
 /// The value of an `Authorization` header (RFC 7617).

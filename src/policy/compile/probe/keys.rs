@@ -85,7 +85,7 @@ const KINDS: [Known; 17] = [
         kind: ProbeKind::Neo4j,
         label: "a neo4j",
         keys: &[PLACE, TLS, HTTP, &["ask", "username", "password", "database", "expect"]],
-        expect: &["slow"],
+        expect: &["database_id", "slow"],
         schemes: HTTP_SCHEMES,
     },
     Known {
@@ -114,7 +114,7 @@ const KINDS: [Known; 17] = [
         kind: ProbeKind::Bolt,
         label: "a bolt",
         keys: &[PLACE, TLS, &["depth", "username", "password", "database", "role", "expect"]],
-        expect: &["server", "slow"],
+        expect: &["server", "database_id", "slow"],
         schemes: &["bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc", "tcp", "tls"],
     },
     Known {

@@ -27,9 +27,11 @@ pub(super) fn bolt(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Opti
     let tls = tls::by_scheme(raw, site, ctx);
     let login = user_and_password(raw, site, ctx);
     let database = plain(raw.database.as_ref(), site, ctx);
-    let (role, server) = (role(raw), name(raw));
+    let (role, server, database_id) = (role(raw), name(raw), database_id(raw));
     let login = login.ok()?;
-    let least = if login.is_some() || role != Role::Any || server.is_some() {
+    let least = if database_id.is_some() {
+        BoltDepth::Query
+    } else if login.is_some() || role != Role::Any || server.is_some() {
         BoltDepth::Login
     } else {
         BoltDepth::Handshake
@@ -46,6 +48,13 @@ pub(super) fn bolt(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Opti
         ctx.error(Code::NotApplicable, at.span, message, "they need `depth = \"login\"`");
         return None;
     }
+    if let (Some(at), Some(BoltDepth::Handshake | BoltDepth::Login), true) =
+        (raw.depth, depth, database_id.is_some())
+    {
+        let message = "only a query tells which database answers";
+        ctx.error(Code::NotApplicable, at.span, message, "it needs `depth = \"query\"`");
+        return None;
+    }
     Some(BoltCheck {
         target: target?,
         tls: tls.ok()?,
@@ -54,6 +63,7 @@ pub(super) fn bolt(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Opti
         database: database.ok()?,
         role,
         server,
+        database_id,
         slow: slow(raw),
     })
 }
@@ -167,6 +177,11 @@ pub(super) fn slow(raw: &raw::Probe) -> Option<Duration> {
 /// What the server must call itself.
 pub(super) fn name(raw: &raw::Probe) -> Option<String> {
     raw.expect.as_ref().and_then(|expect| expect.server.as_ref()).map(|text| text.value.clone())
+}
+
+/// The id that the database must have.
+pub(super) fn database_id(raw: &raw::Probe) -> Option<String> {
+    raw.expect.as_ref().and_then(|expect| expect.database_id.as_ref()).map(|id| id.value.clone())
 }
 
 fn role(raw: &raw::Probe) -> Role {
