@@ -104,6 +104,8 @@ fn say_everything() {
     metric::watch_stale_bind_mount(false);
     metric::output_written("env", Ok(Revision::new(7)), second);
     metric::drift_repaired("env");
+    metric::effective("env", "started", second);
+    metric::effective_revision("env", Revision::new(7));
     metric::hook_ran("env", HookResult::Timeout);
     say_of_a_proxy(&service);
     metric::store_written(true, second);
@@ -242,6 +244,7 @@ fn a_metric_carries_no_label_but_names_and_words_of_ours() {
         "version",
         "direction",
         "cause",
+        "proof",
     ];
     for metric in CATALOGUE {
         for label in metric.labels {
