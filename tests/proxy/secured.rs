@@ -51,7 +51,7 @@ fn nginx_is_spoken_to_in_http_2() {
         (write("cert.pem", &certified.pem()), write("key.pem", &certified.key_pem()));
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let config = format!(
-        "{user} daemon off; pid nginx.pid; error_log stderr; events {{}}\n\
+        "{user} daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}}\n\
          http {{ access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c;\n\
          uwsgi_temp_path d; scgi_temp_path e;\n\
          server {{ listen {address} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key};\n\
