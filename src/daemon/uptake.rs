@@ -6,7 +6,8 @@
 //! How that is known differs ([`Proof`]); what nothing can prove is awaited without consequences.
 //!
 //! Invariants
-//! 1. The first publication is no move: a server that starts later is not late.
+//! 1. The first publication is no move: a server that starts later is not late. Nor is a variable
+//!    that an edit of the policy changed: it is awaited and shown, but there is no move to undo.
 //! 2. People are told once a move, and once more when it is taken up after all.
 //! 3. Nothing here decides: whether a service moves back is the engine's word.
 
@@ -67,6 +68,8 @@ struct Taken {
 struct Awaited {
     revision: Revision,
     since: Instant,
+    /// Whether the endpoint is another one, and not only a variable.
+    switched: bool,
     told: bool,
 }
 
@@ -136,7 +139,7 @@ impl Uptake {
     pub(crate) fn late_at(&self) -> Option<Instant> {
         let times = self.readers.values().filter_map(|reader| {
             let timeout = reader.rules?.timeout;
-            let open = reader.awaited.values().filter(|awaited| !awaited.told);
+            let open = reader.awaited.values().filter(|awaited| awaited.switched && !awaited.told);
             open.map(|awaited| awaited.since + timeout).min()
         });
         times.min()
@@ -148,7 +151,7 @@ impl Uptake {
         for (output, reader) in &mut self.readers {
             let Some(rules) = reader.rules else { continue };
             for (service, awaited) in &mut reader.awaited {
-                if awaited.told || now < awaited.since + rules.timeout {
+                if !awaited.switched || awaited.told || now < awaited.since + rules.timeout {
                     continue;
                 }
                 awaited.told = true;
@@ -209,7 +212,16 @@ impl Reader {
                 self.awaited.remove(service);
                 continue;
             }
-            let awaited = Awaited { revision: config.revision, since: now, told: false };
+            let former = before.services.get(service).map(|former| &former.endpoint);
+            let switched = former != Some(&active.endpoint);
+            // A variable that changes while a switch is awaited is a part of that.
+            let open = self.awaited.get(service).filter(|awaited| !switched && awaited.switched);
+            let awaited = open.copied().unwrap_or(Awaited {
+                revision: config.revision,
+                since: now,
+                switched,
+                told: false,
+            });
             self.awaited.insert(service.clone(), awaited);
         }
         self.awaited.retain(|service, _| config.services.contains_key(service));
@@ -364,6 +376,18 @@ mod tests {
         uptake.published(&config(1, &[("s", "a")]), at(0));
         uptake.published(&config(2, &[("s", "a")]), at(10));
         assert_eq!(uptake.late_at(), None);
+    }
+
+    #[test]
+    fn a_changed_variable_is_awaited_and_is_no_switch() {
+        let mut uptake = watched(false);
+        uptake.published(&config(1, &[("s", "a")]), at(0));
+        let mut edited = ActiveConfig::clone(&config(1, &[("s", "a")]));
+        let service = edited.services.values_mut().next().unwrap();
+        service.env.insert("KEY".to_owned(), Secret::from("another"));
+        uptake.published(&Arc::new(edited), at(10));
+        assert_eq!((uptake.late_at(), late(&mut uptake, at(90))), (None, vec![]));
+        assert!(uptake.proven(&proof(None, 1), at(91)).news, "it is shown as awaited");
     }
 
     #[test]
