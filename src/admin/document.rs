@@ -30,6 +30,10 @@ pub struct StatusDocument {
     /// Whether the sidecar believes that it is itself cut off.
     #[serde(default)]
     pub isolated: bool,
+    /// How long the confirmation of a change waits because too many endpoints waver at once, in
+    /// seconds; zero as a rule.
+    #[serde(default)]
+    pub confirmation_wait_seconds: f64,
     /// What tells it from the endpoints being cut off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferenceDocument>,
@@ -259,6 +263,7 @@ impl StatusDocument {
             schema: SCHEMA,
             revision: status.revision,
             isolated: status.isolated,
+            confirmation_wait_seconds: status.confirmation_wait.as_secs_f64(),
             references: Vec::new(),
             sidecar,
             policy,

@@ -113,6 +113,14 @@ fn head(document: &StatusDocument, terminal: Terminal, now: Timestamp) -> String
         text += &terminal.paint(Tone::Bad, warning);
         text.push('\n');
     }
+    if document.confirmation_wait_seconds > 0.0 {
+        let warning = format!(
+            "crowded: too many endpoints waver at once; asking one again waits {:.1} s for its turn",
+            document.confirmation_wait_seconds
+        );
+        text += &terminal.paint(Tone::Bad, &warning);
+        text.push('\n');
+    }
     text
 }
 

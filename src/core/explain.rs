@@ -78,6 +78,13 @@ pub struct DetectionView {
     pub shallow: Bound,
     /// By the rare one.
     pub deep: Option<Bound>,
+    /// By the frequent check while more endpoints waver at once than can be asked fast; absent
+    /// where the policy is too small for that.
+    #[serde(default)]
+    pub crowded: Option<Bound>,
+    /// How long a confirmation waits for its turn at present.
+    #[serde(default)]
+    pub wait: Duration,
 }
 
 /// A return being prepared.
@@ -121,14 +128,26 @@ impl fmt::Display for Explanation {
         for candidate in &self.candidates {
             writeln!(f, "  {candidate}")?;
         }
-        let Bound { refused, silent } = self.detection.shallow;
-        let (refused, silent) = (Span(refused), Span(silent));
-        writeln!(f, "  an outage is noticed within {refused} (refused), {silent} (silent)")?;
+        writeln!(f, "  {}", self.detection)?;
         if let Some(back) = &self.failback {
             writeln!(f, "  {back}")?;
         }
         let BudgetView { left, of, window, .. } = self.budget;
         write!(f, "  {left} of {of} automatic moves left within {}", Span(window))
+    }
+}
+
+impl fmt::Display for DetectionView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bound { refused, silent } = self.shallow;
+        let (refused, silent) = (Span(refused), Span(silent));
+        write!(f, "an outage is noticed within {refused} (refused), {silent} (silent)")?;
+        if let Some(Bound { refused, silent }) = self.crowded {
+            let (refused, silent) = (Span(refused), Span(silent));
+            let when = if self.wait.is_zero() { "if hundreds waver at once" } else { "at present" };
+            write!(f, "; {when}, within {refused} (refused), {silent} (silent)")?;
+        }
+        Ok(())
     }
 }
 

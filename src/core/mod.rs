@@ -4,6 +4,7 @@
 //! only. Time comes in as a value, effects go out as [`action::Action`]s.
 
 pub mod action;
+pub mod allowance;
 pub mod backoff;
 pub mod breaker;
 pub mod decay;

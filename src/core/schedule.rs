@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! 1. A steady gap is never longer than `interval` stretched by the jitter; a fast gap is never
-//!    longer than `fast_interval`. The detection bound rests on both.
+//!    longer than `fast_interval`. The detection bound rests on both. (Where more confirmations are
+//!    wanted than [`allowance`](crate::core::allowance) grants, gaps are steady ones.)
 //! 2. A gap is measured from start to start, so a slow answer does not stretch the rhythm.
 //! 3. Confirmations overlap: an attempt that has been out for `fast_interval` is a suspicion, and
 //!    the next one starts without waiting for it. No more than `fall` are out at a time.
@@ -112,6 +113,15 @@ pub fn detection_bound(cadence: &Cadence) -> Bound {
     Bound { refused, silent: refused.saturating_add(cadence.timeout) }
 }
 
+/// The detection bound while so many endpoints waver at once that confirmations are put off: each
+/// waits for its turn, but no longer than the steady gap.
+#[must_use]
+pub fn crowded_bound(cadence: &Cadence) -> Bound {
+    let steady = jittered(cadence.interval, cadence, 2000);
+    let refused = steady.saturating_mul(cadence.fall.max(1));
+    Bound { refused, silent: refused.saturating_add(cadence.timeout) }
+}
+
 /// `gap`, stretched or shortened by up to the jitter.
 fn jittered(gap: Duration, cadence: &Cadence, dice: u32) -> Duration {
     if cadence.jitter_permille == 0 {
@@ -207,6 +217,12 @@ mod tests {
         assert_eq!(bound.silent, Duration::from_secs(17));
         let jittery = Cadence { jitter_permille: 100, ..cadence() };
         assert_eq!(detection_bound(&jittery).refused, Duration::from_secs(13));
+    }
+
+    #[test]
+    fn in_a_crowd_the_bound_is_that_of_steady_probing() {
+        assert_eq!(crowded_bound(&cadence()).refused, Duration::from_secs(30));
+        assert_eq!(crowded_bound(&cadence()).silent, Duration::from_secs(35));
     }
 
     #[test]

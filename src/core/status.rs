@@ -22,6 +22,8 @@ pub struct Status {
     pub revision: Revision,
     /// Whether we believe that we are cut off.
     pub isolated: bool,
+    /// How long the confirmation of a change waits because too many endpoints waver at once.
+    pub confirmation_wait: Duration,
     /// The services by name.
     pub services: BTreeMap<ServiceName, ServiceStatus>,
     /// What each output has written.

@@ -101,6 +101,7 @@ pub(crate) fn status() -> Status {
     Status {
         revision: Revision::new(7),
         isolated: false,
+        confirmation_wait: Duration::ZERO,
         services: services.into_iter().map(|(name, seen)| (ServiceName::new(name), seen)).collect(),
         outputs: [(Arc::from("env_file:/run/mcp/failover.env"), written)].into(),
     }

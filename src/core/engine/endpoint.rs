@@ -87,7 +87,8 @@ pub(super) struct Endpoint {
     pub(super) index: u32,
     pub(super) rules: EndpointRules,
     pub(super) shallow: Watch,
-    pub(super) deep: Option<Watch>,
+    /// Boxed: most endpoints have none, and there may be thousands of them.
+    pub(super) deep: Option<Box<Watch>>,
     pub(super) breaker: Breaker,
     pub(super) tripped_at: Option<Instant>,
     /// What probes found: they alone may make an endpoint unusable.
@@ -121,7 +122,7 @@ impl Endpoint {
             index: 0,
             rules: endpoint.clone(),
             shallow: Watch::new(ProbeKind::Shallow, &rules.probe, first),
-            deep: deep.map(|cadence| Watch::new(ProbeKind::Deep, cadence, first)),
+            deep: deep.map(|cadence| Box::new(Watch::new(ProbeKind::Deep, cadence, first))),
             breaker: Breaker::new(&rules.breaker),
             tripped_at: None,
             probed: Tally::new(&rules.breaker),
@@ -140,26 +141,26 @@ impl Endpoint {
         }
     }
 
-    pub(super) const fn name(&self) -> &EndpointName {
+    pub(super) fn name(&self) -> &EndpointName {
         &self.rules.name
     }
 
-    pub(super) const fn watch(&self, kind: ProbeKind) -> Option<&Watch> {
+    pub(super) fn watch(&self, kind: ProbeKind) -> Option<&Watch> {
         match kind {
             ProbeKind::Shallow => Some(&self.shallow),
-            ProbeKind::Deep => self.deep.as_ref(),
+            ProbeKind::Deep => self.deep.as_deref(),
         }
     }
 
-    pub(super) const fn watch_mut(&mut self, kind: ProbeKind) -> Option<&mut Watch> {
+    pub(super) fn watch_mut(&mut self, kind: ProbeKind) -> Option<&mut Watch> {
         match kind {
             ProbeKind::Shallow => Some(&mut self.shallow),
-            ProbeKind::Deep => self.deep.as_mut(),
+            ProbeKind::Deep => self.deep.as_deref_mut(),
         }
     }
 
     pub(super) fn watches(&self) -> impl Iterator<Item = &Watch> {
-        std::iter::once(&self.shallow).chain(&self.deep)
+        std::iter::once(&self.shallow).chain(self.deep.as_deref())
     }
 
     /// The worse of the two checks; a rare check that has not run yet says nothing.
@@ -251,7 +252,7 @@ impl Endpoint {
 
     /// Forgets what the checks found, as if they had never run.
     pub(super) fn forget_health(&mut self) {
-        for watch in std::iter::once(&mut self.shallow).chain(&mut self.deep) {
+        for watch in std::iter::once(&mut self.shallow).chain(self.deep.as_deref_mut()) {
             watch.health = HealthTracker::new();
             watch.failing_since = None;
             watch.neutrals = 0;

@@ -3,7 +3,7 @@
 use crate::core::explain::{BudgetView, CandidateView, DetectionView, Explanation, FailbackView};
 use crate::core::failover::decide;
 use crate::core::id::ServiceName;
-use crate::core::schedule::detection_bound;
+use crate::core::schedule::{crowded_bound, detection_bound};
 use crate::core::time::Instant;
 
 use super::Engine;
@@ -38,6 +38,8 @@ impl Engine {
             detection: DetectionView {
                 shallow: detection_bound(&service.rules.probe),
                 deep: service.rules.deep_probe.as_ref().map(detection_bound),
+                crowded: (!self.allowance.ample()).then(|| crowded_bound(&service.rules.probe)),
+                wait: self.allowance.wait(now),
             },
             failback: verdict.comeback.and_then(|comeback| {
                 Some(FailbackView {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::endpoint::Endpoint;
+use super::probing::cadence;
 use super::service::Service;
 use super::timers::Timer;
+use super::watch::{Hurry, Watch};
 use super::{Engine, count};
 
 impl Engine {
@@ -46,8 +49,24 @@ impl Engine {
         };
         let found = (endpoint.service, endpoint.index);
         debug_assert_eq!(found, place, "invariant 1: slot {slot} is where it belongs");
+        for watch in endpoint.watches() {
+            self.check_put_off(endpoint, watch);
+        }
         let runs = endpoint.run.is_some();
         debug_assert_eq!(endpoint.fault.is_none(), runs, "invariant 7: slot {slot}");
+    }
+
+    fn check_put_off(&self, endpoint: &Endpoint, watch: &Watch) {
+        let Some(service) = self.service(endpoint.service) else { return };
+        let Some(cadence) = cadence(&service.rules, watch.kind) else { return };
+        let active = service.is_active(endpoint.index);
+        let free = Watch { put_off: None, ..watch.clone() };
+        for hurry in [Hurry::None, Hurry::Alarm, Hurry::Trial] {
+            let wanted = free.due(cadence, hurry, active).unwrap_or_default();
+            let latest = wanted.max(watch.unhurried(cadence, active));
+            let due = watch.due(cadence, hurry, active).unwrap_or_default();
+            debug_assert!(due <= latest, "invariant 8: {due:?} is after {latest:?}");
+        }
     }
 
     fn check_attempts(&self) {

@@ -145,6 +145,9 @@ impl Engine {
         self.isolation.relative(&self.rules.isolation, now).hash(&mut hash);
         let stall = self.stall.as_ref().map(|stall| (stall.until.since(now), &stall.waiting));
         stall.hash(&mut hash);
+        if !self.allowance.ample() {
+            self.allowance.backlog(now).hash(&mut hash);
+        }
         hash.finish()
     }
 
@@ -164,6 +167,7 @@ impl Engine {
                 (now.since(attempt.started), attempt.permit.is_some()).hash(hash);
             }
             (watch.hot, watch.neutrals, watch.down_gap, age(watch.last_start)).hash(hash);
+            watch.put_off.map(|at| at.since(now)).hash(hash);
             let suspicion = self.rules.isolation.window + service.rules.probe.timeout;
             age(watch.failing_since).map(|age| age.min(suspicion)).hash(hash);
         }

@@ -12,6 +12,7 @@
 //! 5. A pinned service that is published is at its pin.
 //! 6. Leases are counted: an endpoint's count equals the leases that name it.
 //! 7. What is usable has a running usable time, and nothing else has.
+//! 8. No confirmation is put off beyond the start that the plan has for its endpoint anyway.
 
 mod batch;
 mod commands;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 #[cfg(doc)]
 use crate::core::action::Action;
 use crate::core::action::{Actions, Event, Publication};
+use crate::core::allowance::Allowance;
 use crate::core::id::{AttemptId, LeaseId, Revision, ServiceName};
 use crate::core::input::{Input, Sense};
 use crate::core::isolation::Isolation;
@@ -69,6 +71,7 @@ pub struct Engine {
     timers: Timers,
     attempts: BTreeMap<AttemptId, Out>,
     next_attempt: AttemptId,
+    allowance: Allowance,
     leases: Leases,
     isolation: Isolation,
     stall: Option<Stall>,
@@ -105,6 +108,7 @@ impl Engine {
             timers: Timers::default(),
             attempts: BTreeMap::new(),
             next_attempt: AttemptId::new(1),
+            allowance: Allowance::of(&Rules::default()),
             // Leases do not outlive the process: a number from before must not name a new one.
             leases: Leases::starting_at(LeaseId::new(mix(seed) >> 12)),
             isolation: Isolation::default(),

@@ -83,9 +83,6 @@ impl Engine {
                 .with_detail("the attempt never came back");
             self.conclude(Out { slot, kind }, lost, &silent, now);
         }
-        if self.due(slot, kind, cadence).is_some_and(|due| due <= now) {
-            self.launch(slot, kind, &rules, now);
-        }
         self.retime(slot, now);
     }
 
@@ -109,7 +106,27 @@ impl Engine {
             ProbeKind::Shallow => hurry(service, endpoint),
             ProbeKind::Deep => Hurry::None,
         };
-        watch.due(cadence, watch.pace(cadence, hurry, service.is_active(endpoint.index)))
+        watch.due(cadence, hurry, service.is_active(endpoint.index))
+    }
+
+    /// Whether an attempt that is due may start. If it is a confirmation and too many are wanted at
+    /// once, it is put off, up to when it would have started without any hurry.
+    fn admit(&mut self, slot: u32, kind: ProbeKind, cadence: &Cadence, now: Instant) -> bool {
+        let Some(endpoint) = self.slot(slot) else { return false };
+        let Some(watch) = endpoint.watch(kind) else { return false };
+        let active = self.service(endpoint.service).is_some_and(|s| s.is_active(endpoint.index));
+        let planned = watch.unhurried(cadence, active);
+        if planned <= now || watch.put_off.is_some() {
+            return true;
+        }
+        let at = self.allowance.admit(now, planned).unwrap_or(planned);
+        if at <= now {
+            return true;
+        }
+        if let Some(watch) = self.slot_mut(slot).and_then(|one| one.watch_mut(kind)) {
+            watch.put_off = Some(at);
+        }
+        false
     }
 
     fn launch(&mut self, slot: u32, kind: ProbeKind, rules: &ServiceRules, now: Instant) {
@@ -123,6 +140,7 @@ impl Engine {
         let gap = watch.last_start.map_or(cadence.fast_interval, |last| now.since(last));
         watch.flight.push(Attempt { id, started: now, permit });
         watch.last_start = Some(now);
+        watch.put_off = None;
         watch.dice = dice;
         self.next_attempt = id.next();
         self.attempts.insert(id, Out { slot, kind });
@@ -161,7 +179,8 @@ impl Engine {
             [(ProbeKind::Shallow, Timer::Shallow(slot)), (ProbeKind::Deep, Timer::Deep(slot))]
         {
             let Some(cadence) = cadence(&rules, kind) else { continue };
-            if self.due(slot, kind, cadence).is_some_and(|due| due <= now) {
+            let ready = self.due(slot, kind, cadence).is_some_and(|due| due <= now);
+            if ready && self.admit(slot, kind, cadence, now) {
                 self.launch(slot, kind, &rules, now);
             }
             let due = self.due(slot, kind, cadence);
@@ -321,7 +340,7 @@ impl Engine {
             return;
         };
         let turned = endpoint.breaker.advance(&rules.breaker, now, &mut self.rng);
-        for watch in std::iter::once(&mut endpoint.shallow).chain(&mut endpoint.deep) {
+        for watch in std::iter::once(&mut endpoint.shallow).chain(endpoint.deep.as_deref_mut()) {
             // The change shows when the endpoint is looked at as a whole.
             let _change = watch.health.advance(now);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::action::{Event, MoveKind, ProbeKind};
+use crate::core::allowance::Allowance;
 use crate::core::failover::{Place, View, refuge};
 use crate::core::id::{EndpointName, ServiceName};
 use crate::core::rules::{EndpointRules, Rules, ServiceRules};
@@ -141,6 +142,7 @@ impl Engine {
         }
         let gone = former.endpoints.into_keys();
         changes.removed = gone.map(|(service, endpoint)| format!("{service}/{endpoint}")).collect();
+        self.allowance = Allowance::of(&rules).after(&self.allowance);
         self.rules = rules;
         self.renumber(&slots_before, &services_before, now);
         (carried, changes)
@@ -214,7 +216,9 @@ fn place(
             kept.deep = match (&service.deep_probe, kept.deep.take()) {
                 (None, _) => None,
                 (Some(_), Some(deep)) => Some(deep),
-                (Some(cadence), None) => Some(Watch::new(ProbeKind::Deep, cadence, first)),
+                (Some(cadence), None) => {
+                    Some(Box::new(Watch::new(ProbeKind::Deep, cadence, first)))
+                }
             };
             kept
         }

@@ -18,6 +18,7 @@ impl Engine {
         Status {
             revision: self.revision,
             isolated: self.isolation.isolated(),
+            confirmation_wait: self.allowance.wait(now),
             services: services
                 .map(|service| (service.name().clone(), self.service_status(service, now)))
                 .collect(),

@@ -36,6 +36,8 @@ pub(super) struct Watch {
     pub(super) first: Instant,
     pub(super) down_gap: Duration,
     pub(super) dice: u32,
+    /// A confirmation waits for this moment, because too many endpoints waver at once.
+    pub(super) put_off: Option<Instant>,
     /// Results wanted at the fast pace whatever else is known.
     pub(super) hot: u32,
     /// Results in a row that said nothing.
@@ -56,6 +58,7 @@ impl Watch {
             first,
             down_gap: cadence.down_interval,
             dice: 1000,
+            put_off: None,
             hot: 0,
             neutrals: 0,
             failing_since: None,
@@ -88,20 +91,38 @@ impl Watch {
     }
 
     /// When the next attempt starts.
-    pub(super) fn due(&self, cadence: &Cadence, pace: Pace) -> Option<Instant> {
+    pub(super) fn due(&self, cadence: &Cadence, hurry: Hurry, active: bool) -> Option<Instant> {
         if self.flight.len() >= usize::try_from(cadence.fall.max(1)).unwrap_or(usize::MAX) {
             return None;
         }
-        let rhythm = Rhythm {
+        let rhythm = self.rhythm(self.pace(cadence, hurry, active));
+        let due = rhythm.next(cadence, self.first)?;
+        let put_off = self.put_off.map_or(due, |at| at.min(self.unhurried(cadence, active)));
+        let throttled = self.health.throttled_until().unwrap_or(due);
+        Some(due.max(self.first).max(put_off).max(throttled))
+    }
+
+    /// When the next attempt would start if nothing were being confirmed: what starts then, or
+    /// later, is part of the plan.
+    pub(super) fn unhurried(&self, cadence: &Cadence, active: bool) -> Instant {
+        let pace = match (self.unhealthy(), active) {
+            (true, _) => Pace::Down,
+            (false, true) => Pace::Steady,
+            (false, false) => Pace::Standby,
+        };
+        let alone = Rhythm { outstanding: 0, ..self.rhythm(pace) };
+        alone.next(cadence, self.first).unwrap_or(self.first)
+    }
+
+    fn rhythm(&self, pace: Pace) -> Rhythm {
+        Rhythm {
             pace,
             last_start: self.last_start,
             outstanding: u32::try_from(self.flight.len()).unwrap_or(u32::MAX),
             overlap: !self.unhealthy(),
             down_gap: self.down_gap,
             dice: self.dice,
-        };
-        let due = rhythm.next(cadence, self.first)?;
-        Some(due.max(self.first).max(self.health.throttled_until().unwrap_or(due)))
+        }
     }
 
     /// When the oldest attempt out counts as lost.

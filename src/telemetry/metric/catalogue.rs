@@ -162,6 +162,8 @@ catalogue! {
         "From a decision to the moment every output had written it.";
     ISOLATED: Gauge Count "mcp_failover_isolated" []
         "Whether the sidecar believes that it is itself cut off.";
+    CONFIRMATION_WAIT: Gauge Seconds "mcp_failover_confirmation_wait_seconds" []
+        "How long asking an endpoint again waits for its turn because too many waver at once.";
     REFERENCES: Gauge Count "mcp_failover_references" []
         "Reference targets that tell whether the sidecar is itself cut off.";
     REFERENCES_REACHED: Gauge Count "mcp_failover_references_reached" []

@@ -4,9 +4,10 @@
 
 use super::ledger::{self, Page};
 use super::{
-    ENDPOINT_ACTIVE, ENDPOINT_BREAKER, ENDPOINT_DRAINED, ENDPOINT_HEALTH, ENDPOINT_LATENCY,
-    ENDPOINT_LEASES, ENDPOINT_SCORE, ENDPOINT_SUPPRESSED, ISOLATED, Metric, REVISION,
-    SERVICE_BUDGET, SERVICE_HELD, SERVICE_PAUSED, SERVICE_PINNED, SERVICE_STATE, flag, float,
+    CONFIRMATION_WAIT, ENDPOINT_ACTIVE, ENDPOINT_BREAKER, ENDPOINT_DRAINED, ENDPOINT_HEALTH,
+    ENDPOINT_LATENCY, ENDPOINT_LEASES, ENDPOINT_SCORE, ENDPOINT_SUPPRESSED, ISOLATED, Metric,
+    REVISION, SERVICE_BUDGET, SERVICE_HELD, SERVICE_PAUSED, SERVICE_PINNED, SERVICE_STATE, flag,
+    float,
 };
 use crate::core::action::HoldReason;
 use crate::core::breaker::BreakerState;
@@ -24,9 +25,10 @@ enum Drawn {
     EndpointWord(&'static [&'static str], fn(&EndpointStatus) -> &'static str),
 }
 
-static DRAWN: [(&Metric, Drawn); 15] = [
+static DRAWN: [(&Metric, Drawn); 16] = [
     (&REVISION, Drawn::Whole(|seen| float(seen.revision.get()))),
     (&ISOLATED, Drawn::Whole(|seen| flag(seen.isolated))),
+    (&CONFIRMATION_WAIT, Drawn::Whole(|seen| seen.confirmation_wait.as_secs_f64())),
     (&SERVICE_STATE, Drawn::ServiceWord(&ServiceState::LABELS, |seen| seen.state.label())),
     (&SERVICE_HELD, Drawn::ServiceWord(&HoldReason::LABELS, held)),
     (&SERVICE_PINNED, Drawn::Service(|seen| flag(seen.pinned.is_some()))),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::core::action::{Action, ProbeOrder};
 use crate::core::engine::Engine;
 use crate::core::engine::endpoint::Endpoint;
-use crate::core::id::ServiceName;
+use crate::core::id::{EndpointName, ServiceName};
 use crate::core::input::{Input, Sense};
 use crate::core::outcome::{Observation, Outcome};
 use crate::core::rules::Rules;
@@ -15,9 +15,12 @@ use crate::core::time::Instant;
 
 use super::world::*;
 
-const ENDPOINTS: usize = 5_000;
-const INTERVAL: Duration = secs(5);
+pub(super) const ENDPOINTS: usize = 5_000;
+pub(super) const INTERVAL: Duration = secs(5);
 const LATENCY: Duration = ms(10);
+
+/// What the next attempt on an endpoint brings, and after how long; told the number of earlier ones.
+pub(super) type Answer = fn(&ProbeOrder, usize) -> (Outcome, Duration);
 
 /// Five thousand endpoints, ten a service, each probed every five seconds.
 fn fleet(services: usize) -> Arc<Rules> {
@@ -35,20 +38,24 @@ fn fleet(services: usize) -> Arc<Rules> {
     Arc::new(all)
 }
 
-/// An engine whose probes all pass after ten milliseconds.
-struct Fleet {
-    engine: Engine,
-    now: Instant,
-    pending: BTreeMap<(Instant, u64), ProbeOrder>,
+/// An engine and its upstreams; at first all of them pass after ten milliseconds.
+pub(super) struct Fleet {
+    pub(super) engine: Engine,
+    pub(super) now: Instant,
+    pub(super) answer: Answer,
+    pending: BTreeMap<(Instant, u64), (ProbeOrder, Observation)>,
     /// Probes started in each slot of ten milliseconds.
     slots: BTreeMap<u128, usize>,
+    /// When each endpoint was asked.
+    pub(super) asked: BTreeMap<(ServiceName, EndpointName), Vec<Instant>>,
 }
 
 impl Fleet {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (engine, actions) = Engine::new(fleet(ENDPOINTS / 10), None, 7, Instant::START);
-        let (pending, slots) = (BTreeMap::new(), BTreeMap::new());
-        let mut fleet = Self { engine, now: Instant::START, pending, slots };
+        let (pending, slots, asked) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let answer: Answer = |_, _| (Outcome::Ok, LATENCY);
+        let mut fleet = Self { engine, now: Instant::START, answer, pending, slots, asked };
         fleet.take(actions);
         fleet
     }
@@ -57,7 +64,13 @@ impl Fleet {
         for action in actions {
             if let Action::Probe(order) = action {
                 *self.slots.entry(self.now.since_start().as_millis() / 10).or_default() += 1;
-                self.pending.insert((self.now + LATENCY, order.attempt.get()), order);
+                let key = (order.service.clone(), order.endpoint.clone());
+                let asked = self.asked.entry(key).or_default();
+                let (outcome, after) = (self.answer)(&order, asked.len());
+                asked.push(self.now);
+                let observation = Observation::new(outcome, after);
+                let at = self.now + after.min(order.timeout);
+                self.pending.insert((at, order.attempt.get()), (order, observation));
             }
         }
     }
@@ -67,7 +80,7 @@ impl Fleet {
         self.take(actions);
     }
 
-    fn run(&mut self, span: Duration) {
+    pub(super) fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let answer = self.pending.first_key_value().map(|((at, _), _)| *at);
@@ -75,8 +88,7 @@ impl Fleet {
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             if answer == Some(at) {
-                let (_, order) = self.pending.pop_first().unwrap();
-                let observation = Observation::new(Outcome::Ok, LATENCY);
+                let (_, (order, observation)) = self.pending.pop_first().unwrap();
                 self.step(Input::Probed { attempt: order.attempt, observation });
             } else {
                 self.step(Input::Tick);

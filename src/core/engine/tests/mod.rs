@@ -1,6 +1,7 @@
 //! Rules of the engine, by theme, in virtual time.
 
 mod at_scale;
+mod crowded;
 mod effective;
 mod failing_back;
 mod isolated;
