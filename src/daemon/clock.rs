@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::core::time::Instant;
 use crate::daemon::lapse::Reading;
@@ -15,6 +15,7 @@ use crate::daemon::lapse::Reading;
 pub struct Clock {
     origin: std::time::Instant,
     origin_tokio: tokio::time::Instant,
+    origin_monotonic: Duration,
     origin_boot: Duration,
 }
 
@@ -26,6 +27,8 @@ impl Clock {
         Self {
             origin: std::time::Instant::now(),
             origin_tokio: tokio::time::Instant::now(),
+            // Read later than `origin`, so that what is due by it is never early by ours.
+            origin_monotonic: clock(ClockId::Monotonic),
             origin_boot: boot(),
         }
     }
@@ -40,6 +43,15 @@ impl Clock {
     #[must_use]
     pub fn deadline(&self, at: Instant) -> tokio::time::Instant {
         self.origin_tokio + at.since_start()
+    }
+
+    /// The kernel's name for a point on our line, on its monotonic clock.
+    pub(crate) fn monotonic(&self, at: Instant) -> Timespec {
+        let at = self.origin_monotonic.saturating_add(at.since_start());
+        Timespec {
+            tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(at.subsec_nanos()),
+        }
     }
 
     /// Milliseconds since 1970, now.
@@ -92,7 +104,11 @@ fn wall() -> Duration {
 }
 
 fn boot() -> Duration {
-    let at = clock_gettime(ClockId::Boottime);
+    clock(ClockId::Boottime)
+}
+
+fn clock(clock: ClockId) -> Duration {
+    let at = clock_gettime(clock);
     Duration::new(
         u64::try_from(at.tv_sec).unwrap_or_default(),
         u32::try_from(at.tv_nsec).unwrap_or_default(),

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::control::ControlRequest;
@@ -23,6 +22,7 @@ use crate::core::engine::Engine;
 use crate::core::id::Revision;
 use crate::core::input::Input;
 use crate::core::time::Instant;
+use crate::daemon::alarm::Alarm;
 use crate::daemon::calls::OfferRounds;
 use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Probed};
@@ -71,6 +71,7 @@ enum Turn {
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) clock: Clock,
+    pub(crate) alarm: Alarm,
     pub(crate) engine: Engine,
     pub(crate) effects: Effects,
     pub(crate) outputs: Outputs,
@@ -102,7 +103,7 @@ impl Driver {
             let wake = self.wake_at();
             let turn = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep_until(self.clock.deadline(wake)) => Turn::Time,
+                () = self.alarm.at(wake) => Turn::Time,
                 Some(probed) = queues.probed.recv() => Turn::Probed(probed),
                 Some(report) = queues.outputs.recv() => Turn::Output(report),
                 Some(feedback) = queues.feedback.recv() => Turn::Feedback(feedback),

@@ -3,6 +3,7 @@
 //! Owns the clocks, the one task that owns the engine, and the order in which things begin and
 //! end. It decides nothing: it tells the engine what happened and carries out what it asks.
 
+mod alarm;
 mod begin;
 mod calls;
 mod clock;

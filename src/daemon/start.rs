@@ -14,6 +14,7 @@ use crate::admin::hub::EventHub;
 use crate::admin::vitals::Vitals;
 use crate::core::engine::{Engine, Restored};
 use crate::core::rng::mix;
+use crate::daemon::alarm::Alarm;
 use crate::daemon::begin::{Begun, begin};
 use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Means};
@@ -158,6 +159,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
     outputs.apply(&policy.outputs);
     let mut driver = Driver {
         clock,
+        alarm: Alarm::new(clock),
         engine,
         effects,
         outputs,

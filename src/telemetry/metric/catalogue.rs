@@ -74,8 +74,10 @@ const ATTEMPT: &[f64] =
 /// From a write to memory to a disk in trouble.
 const LOCAL: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// From a timer's tick to a loop that stands still.
-const WAKING: &[f64] =
-    &[0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+const WAKING: &[f64] = &[
+    0.0001, 0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.004, 0.005, 0.01, 0.05, 0.1,
+    0.5, 1.0,
+];
 /// From a refused connection to a long outage nobody could escape.
 const REACTION: &[f64] =
     &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0];
