@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod alert;
+pub mod chaos;
 pub mod cli;
 pub mod core;
 pub mod daemon;
