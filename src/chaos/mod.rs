@@ -16,8 +16,13 @@
 //! 4. The same seed gives the same script.
 
 pub mod bounds;
+pub mod drill;
 pub mod fault;
 pub mod lab;
+pub mod observe;
 pub mod proxy;
+pub mod report;
 pub mod scenario;
+pub mod suite;
 pub mod upstream;
+pub mod verdict;

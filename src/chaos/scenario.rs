@@ -64,6 +64,18 @@ pub enum Whom {
     All,
 }
 
+impl Whom {
+    /// In words.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Home => "the preferred endpoint",
+            Self::Others => "every other endpoint",
+            Self::All => "every endpoint",
+        }
+    }
+}
+
 /// One step of a script.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
@@ -102,6 +114,22 @@ pub enum Goal {
     Refused,
     /// The policy file is in force.
     Accepted,
+}
+
+impl Goal {
+    /// In words, as what has come about.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Away => "the env file names another endpoint",
+            Self::Back => "the env file names the preferred endpoint again",
+            Self::AllDown => "the loss of all endpoints is told",
+            Self::Well => "the preferred endpoint is healthy again",
+            Self::AllWell => "every endpoint is healthy",
+            Self::Refused => "the policy is refused",
+            Self::Accepted => "the policy is in force again",
+        }
+    }
 }
 
 /// What is measured, and its bound.
@@ -170,6 +198,24 @@ impl Plan {
 }
 
 impl Step {
+    /// In words.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let seconds = |span: &Duration| format!("{:.3} s", span.as_secs_f64());
+        match self {
+            Self::Pause(span) => format!("wait {}", seconds(span)),
+            Self::Arm(whom, fault) => format!("{} {}", whom.label(), fault.sentence()),
+            Self::Heal(whom) => format!("heal {}", whom.label()),
+            Self::Await(goal, most) => {
+                format!("until {}, for {} at most", goal.sentence(), seconds(most))
+            }
+            Self::Spoil => "overwrite the policy with rubbish".into(),
+            Self::Mend => "repair the policy".into(),
+            Self::Kill => "kill the sidecar".into(),
+            Self::Restart => "start another sidecar".into(),
+        }
+    }
+
     const fn longest(&self) -> Duration {
         match self {
             Self::Pause(span) | Self::Await(_, span) => *span,

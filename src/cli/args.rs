@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::chaos::Chaos;
 use crate::cli::check::Check;
 use crate::cli::child_init::{ChildInit, child_guard};
 use crate::cli::completions::Completions;
@@ -78,6 +79,7 @@ enum Command {
     Init(Init),
     Schema(Schema),
     Healthcheck(Healthcheck),
+    Chaos(Chaos),
     Demo(Demo),
     Completions(Completions),
     Man(Manual),
@@ -112,6 +114,7 @@ impl Command {
             Self::Init(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Healthcheck(command) => command.run(terminal),
+            Self::Chaos(command) => command.run(terminal),
             Self::Demo(command) => command.run(terminal),
             Self::Completions(command) => command.run(terminal),
             Self::Man(command) => command.run(terminal),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::admin::control_client::ControlError;
 use crate::admin::protocol::{ControlFailure, FailureCode};
+use crate::chaos::lab::BookError;
 use crate::cli::exit::Exit;
 use crate::daemon::RunError;
 use crate::output::OutputError;
@@ -136,6 +137,24 @@ pub(crate) enum Failure {
         #[source]
         source: OutputError,
     },
+    /// The policy is not one to drill.
+    #[error(transparent)]
+    Book(BookError),
+    /// No service of the policy can be played in a lab.
+    #[error("find a service to drill")]
+    NothingToPlay,
+    /// No scenario has this name.
+    #[error("find scenario {name}")]
+    UnknownScenario {
+        /// As asked for.
+        name: String,
+    },
+    /// Drills could not be set up.
+    #[error("set up the drills")]
+    Drill(#[source] io::Error),
+    /// Drills were cut short.
+    #[error("complete the drills: interrupted, and everything undone")]
+    Interrupted,
     /// The demo could not be set up.
     #[error("set up the demo")]
     Stage(#[source] io::Error),
@@ -168,6 +187,7 @@ impl Failure {
             | Self::UnknownService { .. }
             | Self::UnknownEndpoint { .. }
             | Self::UnknownOutput { .. }
+            | Self::UnknownScenario { .. }
             | Self::Log(_) => Exit::Usage,
             Self::Output(_)
             | Self::Encode(_)
@@ -185,6 +205,10 @@ impl Failure {
             | Self::SidecarLeft
             | Self::State { .. }
             | Self::Render { .. }
+            | Self::Book(_)
+            | Self::NothingToPlay
+            | Self::Drill(_)
+            | Self::Interrupted
             | Self::Stage(_)
             | Self::Foreign { .. }
             | Self::Demo { .. } => Exit::Failed,
@@ -217,6 +241,12 @@ impl Failure {
                  GRAPHLIT_* or TAVILY_API_KEY, or start from a file in policies/"
             }
             Self::Exists { .. } => "pass --force to replace it",
+            Self::Book(_) => "`mcp-failover check` says what is wrong with it",
+            Self::NothingToPlay => {
+                "a lab plays services with two endpoints or more and an http or tcp probe; \
+                 without --policy there is one of our own"
+            }
+            Self::UnknownScenario { .. } => "`mcp-failover chaos list` names them",
             Self::Foreign { .. } => "name another directory with --dir",
             Self::OddAnswer => "is the sidecar of the same version as this command?",
             Self::Control(error) => return error.help(),
@@ -233,6 +263,8 @@ impl Failure {
             | Self::SidecarLeft
             | Self::State { .. }
             | Self::Render { .. }
+            | Self::Drill(_)
+            | Self::Interrupted
             | Self::Stage(_)
             | Self::Demo { .. } => return None,
         };

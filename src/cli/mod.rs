@@ -11,6 +11,7 @@
 //! 4. No command prints the value of a secret unless it was told to with `--show-secrets`.
 
 mod args;
+mod chaos;
 mod check;
 mod child_init;
 mod completions;

@@ -139,6 +139,21 @@ impl Terminal {
         self.say(&format!("{}: {text}\n", dress(self.error_colour, Tone::Warn, "warning")));
     }
 
+    /// The text in its tone, for standard error.
+    pub(crate) fn paint_beside(self, tone: Tone, text: impl fmt::Display) -> String {
+        dress(self.error_colour, tone, text)
+    }
+
+    /// The text, cut so that it stays on one line of the terminal behind standard error.
+    pub(crate) fn fitting(self, text: &str) -> String {
+        if !self.progress {
+            return text.to_owned();
+        }
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let columns = size.map_or(80, |size| usize::from(size.ws_col.max(20)));
+        crate::cli::table::cut(text, columns.saturating_sub(1))
+    }
+
     /// Replaces the progress line; silent when nobody watches.
     pub(crate) fn progress(self, text: &str) {
         if self.progress {
