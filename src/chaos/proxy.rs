@@ -49,13 +49,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one before `upstream`, on a free port and without a fault. Random delays come from
-    /// the seed.
+    /// Starts one before `upstream`, at a loopback address, on a free port and without a fault.
+    /// Random delays come from the seed.
     ///
     /// # Errors
     /// When no port can be had.
-    pub fn start(upstream: SocketAddr, seed: u64) -> io::Result<Self> {
-        let keeper = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    pub fn start(host: Ipv4Addr, upstream: SocketAddr, seed: u64) -> io::Result<Self> {
+        let keeper = bind(SocketAddr::from((host, 0)))?;
         let address = keeper.local_addr()?;
         let listener = bind(address)?.listen(BACKLOG)?;
         let (wanted, faults) = watch::channel(Fault::None);
@@ -397,7 +397,7 @@ mod tests {
     async fn stand() -> (Upstream, Proxy) {
         let identity = Identity { name: "one".into(), key: "k".into(), ..Identity::default() };
         let upstream = Upstream::start(identity).await.expect("a port");
-        let proxy = Proxy::start(upstream.address(), 1).expect("a port");
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, upstream.address(), 1).expect("a port");
         (upstream, proxy)
     }
 

@@ -6,12 +6,13 @@
 //! are deep probes, outputs, alerts and references.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::{Table, Value};
 
+use crate::chaos::lab::stand::host;
 use crate::chaos::lab::text::{Variables, rename, write};
 use crate::chaos::upstream::Answer;
 use crate::core::id::{EndpointName, ServiceName};
@@ -209,8 +210,8 @@ impl Draft {
         if names.len() < 2 {
             return Err("it has one endpoint: there is nowhere to go".into());
         }
-        let any = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let places: Vec<SocketAddr> = (1..).take(names.len()).map(any).collect();
+        let any = |at| SocketAddr::from((host(at), 1));
+        let places: Vec<SocketAddr> = (0..names.len()).map(any).collect();
         let staged = self.stage(&places, Path::new("/nonexistent"))?;
         let known = staged.policy.services.get(&self.name);
         let rules = staged.policy.rules.services.get(&self.name);

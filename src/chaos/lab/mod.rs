@@ -3,6 +3,7 @@
 mod book;
 mod dir;
 mod sidecar;
+mod stand;
 mod text;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::chaos::fault::Fault;
-use crate::chaos::proxy::Proxy;
 use crate::chaos::scenario::Whom;
-use crate::chaos::upstream::{Identity, Upstream};
+use crate::chaos::upstream::Identity;
 use crate::core::id::EndpointName;
 
 pub use book::{Book, BookError, Entry, Part};
 pub(in crate::chaos) use book::{SEAL, Staged, URL};
 pub use dir::TemporaryDir;
 pub use sidecar::{Holding, Sidecar};
+pub use stand::Stand;
 
 const POLICY: &str = "failover.toml";
 const STATE: &str = "state";
@@ -42,20 +43,12 @@ pub enum LabError {
     Policy(String),
 }
 
-/// An endpoint of a lab.
-#[derive(Debug)]
-struct Stand {
-    name: EndpointName,
-    proxy: Proxy,
-    _upstream: Upstream,
-}
-
 /// A whole small world; everything in it ends when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
     // Before the directory: the sidecar ends before its files go.
     sidecar: Option<Sidecar>,
-    stands: Vec<Stand>,
+    stands: Vec<(EndpointName, Stand)>,
     staged: Staged,
     program: PathBuf,
     dir: TemporaryDir,
@@ -74,14 +67,14 @@ impl Lab {
     ) -> Result<Self, LabError> {
         let dir = TemporaryDir::new("mcp-failover-chaos", keep)?;
         let mut stands = Vec::new();
-        for (at, (name, answer)) in (0_u64..).zip(&part.endpoints) {
+        for (at, (name, answer)) in part.endpoints.iter().enumerate() {
             let key = format!("seal-of-{name}");
             let identity = Identity { name: name.to_string(), key, answer: answer.clone() };
-            let upstream = Upstream::start(identity).await?;
-            let proxy = Proxy::start(upstream.address(), seed.wrapping_add(at))?;
-            stands.push(Stand { name: name.clone(), proxy, _upstream: upstream });
+            let seed = seed.wrapping_add(u64::try_from(at).unwrap_or_default());
+            let stand = Stand::start(stand::host(at), identity, seed).await?;
+            stands.push((name.clone(), stand));
         }
-        let places: Vec<SocketAddr> = stands.iter().map(|stand| stand.proxy.address()).collect();
+        let places: Vec<SocketAddr> = stands.iter().map(|(_, stand)| stand.address()).collect();
         let staged = part.stage(&places, dir.path()).map_err(LabError::Policy)?;
         let lab = Self { sidecar: None, stands, staged, program: program.to_owned(), dir };
         lab.write_policy(&lab.staged.text)?;
@@ -161,21 +154,21 @@ impl Lab {
             Whom::Others => name != home,
             Whom::All => true,
         };
-        self.stands.iter().map(|stand| &stand.name).filter(move |name| meant(name))
+        self.stands.iter().map(|(name, _)| name).filter(move |name| meant(name))
     }
 
     /// Puts a fault in force.
     pub async fn arm(&self, name: &EndpointName, fault: Fault) {
-        for stand in self.stands.iter().filter(|stand| stand.name == *name) {
-            stand.proxy.set(fault).await;
+        for (_, stand) in self.stands.iter().filter(|(known, _)| known == name) {
+            stand.set(fault).await;
         }
     }
 
     /// The faults in force.
     #[must_use]
     pub fn armed(&self) -> BTreeMap<EndpointName, Fault> {
-        let faulty = self.stands.iter().filter(|stand| stand.proxy.fault() != Fault::None);
-        faulty.map(|stand| (stand.name.clone(), stand.proxy.fault())).collect()
+        let faults = self.stands.iter().map(|(name, stand)| (name.clone(), stand.fault()));
+        faults.filter(|(_, fault)| *fault != Fault::None).collect()
     }
 
     /// Undoes everything and takes the lab down; tells what is left in spite of that.

@@ -13,11 +13,14 @@ use crate::cli::terminal::Terminal;
 use crate::core::id::ServiceName;
 
 /// The measurements that are told when a drill ends.
-const TOLD: [(&str, &str); 4] = [
+const TOLD: [(&str, &str); 7] = [
     ("detection", "detected"),
     ("fault_to_file", "switched"),
+    ("rescue", "rescued"),
+    ("resume", "resumed"),
     ("client_outage", "outage"),
     ("failback", "back"),
+    ("moves", "moves"),
 ];
 
 /// Tells on standard error: a living line for a terminal, a line for each drill that ended.

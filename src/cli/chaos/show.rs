@@ -7,15 +7,15 @@ use crate::cli::table::{Cell, Table};
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
 
-/// The columns of the table: title, and the figure that stands in it.
-const COLUMNS: [(&str, &str); 7] = [
-    ("DETECTED", "detection"),
-    ("TO FILE", "switch"),
-    ("OUTAGE", "client_outage"),
-    ("FAILBACK", "failback"),
-    ("MOVES", "moves"),
-    ("FAILED", "failed_calls"),
-    ("BAD READS", "bad_reads"),
+/// The columns of the table: title, and the figures of which one stands in it.
+const COLUMNS: [(&str, &[&str]); 7] = [
+    ("DETECTED", &["detection"]),
+    ("TO FILE", &["switch"]),
+    ("SWITCHED", &["fault_to_file", "rescue", "resume"]),
+    ("OUTAGE", &["client_outage"]),
+    ("FAILBACK", &["failback"]),
+    ("MOVES", &["moves"]),
+    ("FAILED CALLS", &["failed_calls"]),
 ];
 
 /// How bad a verdict is.
@@ -48,8 +48,9 @@ pub(super) fn view(report: &Report, terminal: Terminal) -> String {
             outcome.service.as_str().into(),
             Cell::new(verdict_tone(verdict), verdict.label()),
         ];
-        row.extend(COLUMNS.iter().map(|(_, id)| {
-            outcome.figure(id).map_or_else(Cell::none, |figure| worst(&figure))
+        row.extend(COLUMNS.iter().map(|(_, ids)| {
+            let figure = ids.iter().find_map(|id| outcome.figure(id));
+            figure.map_or_else(Cell::none, |figure| worst(&figure))
         }));
         table.row(row);
     }
@@ -117,19 +118,20 @@ fn reasons(outcome: &Outcome, terminal: Terminal) -> String {
 }
 
 fn closing(report: &Report, terminal: Terminal) -> String {
-    let reads: f64 = report
-        .outcomes
-        .iter()
-        .filter_map(|outcome| outcome.figure("reads"))
-        .flat_map(|figure| figure.measured)
-        .map(Quantity::number)
-        .sum();
+    let sum = |id: &str| -> f64 {
+        let figures = report.outcomes.iter().filter_map(|outcome| outcome.figure(id));
+        figures.flat_map(|figure| figure.measured).map(Quantity::number).sum()
+    };
     let note = format!(
-        "\nmeasured / bound. Each bound is computed from the policy, with {} for the machine; {} at \
-         the same time.\nThe env file was read {reads:.0} times. Seed {}.\n",
+        "\nMeasured / bound; the worst of several runs. Each bound is computed from the policy, with \
+         {} for the machine.\nThe env file was read {:.0} times and was unusable {:.0} times. \
+         {:.0} calls were answered. Seed {}, {} at the same time.\n",
         time::latency(report.allowance),
-        report.jobs,
+        sum("reads"),
+        sum("bad_reads"),
+        sum("good_calls"),
         report.seed,
+        report.jobs,
     );
     let count = |wanted| report.outcomes.iter().filter(|one| one.verdict() == wanted).count();
     let (pass, all) = (count(Verdict::Pass), report.outcomes.len());

@@ -13,7 +13,6 @@ mod show;
 mod sidecar;
 mod stage;
 mod timeline;
-mod upstream;
 
 use std::path::PathBuf;
 
@@ -44,7 +43,7 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         block_on(async {
-            let stage = Stage::set(self.dir, self.keep)?;
+            let stage = Stage::set(self.dir, self.keep).await?;
             show::perform(&stage, self.once, terminal).await
         })?
     }

@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::admin::document::StatusDocument;
+use crate::chaos::fault::Fault;
+use crate::chaos::observe::Listener;
 use crate::cli::connect::Link;
 use crate::cli::demo::keys::Keys;
 use crate::cli::demo::narrator::{self, Narrator, standing};
@@ -15,7 +17,6 @@ use crate::cli::demo::script::{Cue, Script, Times};
 use crate::cli::demo::sidecar::Sidecar;
 use crate::cli::demo::stage::Stage;
 use crate::cli::demo::timeline::Timeline;
-use crate::cli::demo::upstream::Mood;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::terminal::{Terminal, Tone};
@@ -111,7 +112,9 @@ impl<'a> Show<'a> {
 
     async fn run(&mut self) -> Result<Exit, Failure> {
         let mut leave = Leave::install()?;
-        let mut events = listen(self.link.clone());
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let hear = move |record| sender.send(record).is_ok();
+        let _listener = Listener::start(self.stage.socket_path(), hear);
         let (mut env_look, mut status_look) = (every(ENV_LOOK), every(STATUS_LOOK));
         loop {
             let verdict = tokio::select! {
@@ -153,13 +156,13 @@ impl<'a> Show<'a> {
             self.env = text;
         }
         let now = Instant::now();
-        let faulty = self.stage.primary.mood() != Mood::Healthy;
+        let faulty = self.stage.primary.fault() != Fault::None;
         self.script.observe(faulty, self.narrator.published(), now);
         match self.script.cue(now) {
             Cue::Wait => {}
-            Cue::Break => self.act(Mood::Broken, "script")?,
-            Cue::Slow => self.act(Mood::Slow(SLOW), "script")?,
-            Cue::Heal => self.act(Mood::Healthy, "script")?,
+            Cue::Break => self.act(Fault::Killed, "script")?,
+            Cue::Slow => self.act(Fault::Slow(SLOW), "script")?,
+            Cue::Heal => self.act(Fault::None, "script")?,
             Cue::Done => return Ok(Some(Exit::Fine)),
             Cue::Missed(what) => return Err(Failure::Demo { missed: what.into() }),
         }
@@ -179,10 +182,10 @@ impl<'a> Show<'a> {
     }
 
     fn key(&mut self, key: char) -> Result<Verdict, Failure> {
-        let mood = match key {
-            'b' => Mood::Broken,
-            'h' => Mood::Healthy,
-            's' => Mood::Slow(SLOW),
+        let fault = match key {
+            'b' => Fault::Killed,
+            'h' => Fault::None,
+            's' => Fault::Slow(SLOW),
             'a' => {
                 self.script.set_auto(true);
                 self.timeline.line(Tone::Accent, "you", "let the script go on")?;
@@ -192,20 +195,18 @@ impl<'a> Show<'a> {
             _ => return Ok(None),
         };
         self.script.set_auto(false);
-        self.act(mood, "you")?;
+        self.act(fault, "you")?;
         Ok(None)
     }
 
-    fn act(&mut self, mood: Mood, who: &str) -> Result<(), Failure> {
-        self.stage.primary.set(mood);
+    fn act(&mut self, fault: Fault, who: &str) -> Result<(), Failure> {
+        self.stage.primary.ask(fault);
         // Observed at once, so that the times are counted from here.
-        self.script.observe(mood != Mood::Healthy, self.narrator.published(), Instant::now());
-        let text = match mood {
-            Mood::Healthy => "heal the primary".to_owned(),
-            Mood::Broken => "break the primary: it refuses connections".to_owned(),
-            Mood::Slow(delay) => {
-                format!("slow the primary: it answers after {}", time::span(delay))
-            }
+        self.script.observe(fault != Fault::None, self.narrator.published(), Instant::now());
+        let text = if fault == Fault::None {
+            "heal the primary".to_owned()
+        } else {
+            format!("break the primary: it {}", fault.sentence())
         };
         let text = self.timeline.terminal().paint(Tone::Strong, text);
         self.timeline.line(Tone::Warn, who, text)
@@ -253,24 +254,6 @@ async fn next_key(keys: &mut Option<Keys>) -> char {
         return key;
     }
     std::future::pending().await
-}
-
-/// Listens to the sidecar's events, from as soon as it answers.
-fn listen(link: Link) -> mpsc::UnboundedReceiver<EventRecord> {
-    let (sender, events) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while !sender.is_closed() {
-            if let Ok(mut watch) = link.watch().await {
-                while let Ok(Some(record)) = watch.next().await {
-                    if sender.send(record).is_err() {
-                        return;
-                    }
-                }
-            }
-            tokio::time::sleep(ENV_LOOK).await;
-        }
-    });
-    events
 }
 
 /// The ways to be told to leave.

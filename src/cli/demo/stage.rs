@@ -1,13 +1,13 @@
 //! What the demo plays on: a directory, a policy, two upstreams.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::demo::upstream::Upstream;
+use crate::chaos::lab::{Stand, TemporaryDir};
+use crate::chaos::upstream::Identity;
 use crate::cli::failure::Failure;
 
 /// The first line of the demo's policy: a file without it is somebody's own.
@@ -25,11 +25,10 @@ pub(super) const HOLD: Duration = Duration::from_secs(4);
 /// A directory with a policy, and two upstreams. Gone when dropped.
 #[derive(Debug)]
 pub(super) struct Stage {
-    dir: PathBuf,
-    keep: bool,
+    dir: TemporaryDir,
     admin: SocketAddr,
-    pub(super) primary: Upstream,
-    pub(super) secondary: Upstream,
+    pub(super) primary: Stand,
+    pub(super) secondary: Stand,
 }
 
 impl Stage {
@@ -38,39 +37,41 @@ impl Stage {
     /// # Errors
     /// When the directory cannot be made or holds a policy that is not the demo's, or when no
     /// port can be had.
-    pub(super) fn set(dir: Option<PathBuf>, keep: bool) -> Result<Self, Failure> {
-        let keep = keep || dir.is_some();
+    pub(super) async fn set(dir: Option<PathBuf>, keep: bool) -> Result<Self, Failure> {
         let dir = match dir {
-            Some(dir) => fs::create_dir_all(&dir).and_then(|()| fs::canonicalize(&dir)),
-            None => fresh_dir(),
+            Some(dir) => fs::create_dir_all(&dir)
+                .and_then(|()| fs::canonicalize(&dir))
+                .map(TemporaryDir::kept),
+            None => TemporaryDir::new("mcp-failover-demo", keep),
         };
         let dir = dir.map_err(Failure::Stage)?;
-        let primary = Upstream::start().map_err(Failure::Stage)?;
-        let secondary = Upstream::start().map_err(Failure::Stage)?;
+        let stand = || Stand::start(Ipv4Addr::LOCALHOST, Identity::default(), 0);
+        let primary = stand().await.map_err(Failure::Stage)?;
+        let secondary = stand().await.map_err(Failure::Stage)?;
         let admin = admin_address().map_err(Failure::Stage)?;
-        let stage = Self { dir, keep, admin, primary, secondary };
+        let stage = Self { dir, admin, primary, secondary };
         stage.write_policy()?;
         Ok(stage)
     }
 
     /// The policy.
     pub(super) fn policy_path(&self) -> PathBuf {
-        self.dir.join("failover.toml")
+        self.dir.path().join("failover.toml")
     }
 
     /// What an MCP server would read.
     pub(super) fn env_path(&self) -> PathBuf {
-        self.dir.join("failover.env")
+        self.dir.path().join("failover.env")
     }
 
     /// The operators' socket.
     pub(super) fn socket_path(&self) -> PathBuf {
-        self.dir.join("control.sock")
+        self.dir.path().join("control.sock")
     }
 
     /// The directory, when it outlives the demo.
     pub(super) fn kept(&self) -> Option<&Path> {
-        self.keep.then_some(&*self.dir)
+        self.dir.is_kept().then(|| self.dir.path())
     }
 
     /// Where the status page is.
@@ -87,7 +88,7 @@ impl Stage {
     }
 
     fn policy(&self) -> String {
-        let dir = self.dir.display();
+        let dir = self.dir.path().display();
         let (admin, hold) = (self.admin, HOLD.as_secs());
         let (primary, secondary) = (self.primary.address(), self.secondary.address());
         format!(
@@ -148,30 +149,6 @@ path = "{dir}/failover.env"
 "#
         )
     }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if !self.keep {
-            // What cannot be removed is left to the system's own cleaning of temporary files.
-            drop(fs::remove_dir_all(&self.dir));
-        }
-    }
-}
-
-/// A directory of our own, readable by nobody else.
-fn fresh_dir() -> io::Result<PathBuf> {
-    let base = fs::canonicalize(std::env::temp_dir())?;
-    let pid = std::process::id();
-    for attempt in 0..100 {
-        let dir = base.join(format!("mcp-failover-demo-{pid}-{attempt}"));
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(dir),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// The usual address of the status page, or another port when that one is taken.
