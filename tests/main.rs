@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
 mod cli;

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 8] = [
     &["telemetry"],
     &["tls", "unix"],
     &["admin", "alert", "output", "probe", "store", "watch"],
-    &["daemon"],
+    &["chaos", "daemon"],
     &["cli"],
     &["main"],
 ];

@@ -23,8 +23,7 @@ pub const ALLOWANCE: Duration = Duration::from_millis(250);
 pub struct Bounds {
     cadence: Cadence,
     rules: ServiceRules,
-    /// What is granted to the machine, once in each bound.
-    pub allowance: Duration,
+    allowance: Duration,
 }
 
 impl Bounds {
@@ -32,6 +31,18 @@ impl Bounds {
     #[must_use]
     pub fn new(rules: &ServiceRules, allowance: Duration) -> Self {
         Self { cadence: rules.probe.clone(), rules: rules.clone(), allowance }
+    }
+
+    /// What is granted to the machine, once in each bound.
+    #[must_use]
+    pub const fn allowance(&self) -> Duration {
+        self.allowance
+    }
+
+    /// How long a client gives a call: as long as a probe has.
+    #[must_use]
+    pub fn call(&self) -> Duration {
+        self.cadence.timeout + self.allowance
     }
 
     /// From a fault on the active endpoint to the verdict.
@@ -86,7 +97,11 @@ impl Bounds {
             | Fault::Dripping => Duration::ZERO,
         };
         // Attempts of the time before may still be out when it heals.
-        asked_to_stay + timeout + self.down_gap(out) + self.open_period(out) + confirm
+        asked_to_stay
+            + timeout
+            + self.down_gap(out)
+            + self.open_period(out)
+            + confirm
             + self.allowance
     }
 

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::control_client::Client;
-use crate::admin::document::StatusDocument;
+use crate::admin::document::{EndpointDocument, StatusDocument};
 use crate::admin::protocol::{Answer, Request};
 use crate::chaos::bounds::{Bounds, START};
 use crate::chaos::fault::Fault;
@@ -125,7 +125,7 @@ pub async fn play(
     };
     told(Phase::RollingBack, &drill.lab);
     let kept = drill.lab.kept().map(ToOwned::to_owned);
-    after.leftovers = drill.end().await;
+    after.leftovers = Box::pin(drill.end()).await;
     let log = notes.with(|log| log.clone());
     let judgement = match &plan {
         Some(plan) => judge(plan, &log, &after),
@@ -193,7 +193,7 @@ impl<'a> Drill<'a> {
         self.home = Some(home.clone());
         let before = self.holding().await;
         let rules = &self.part.rules;
-        let (bounds, pace) = (self.bounds.clone(), pace(rules.probe.timeout));
+        let (bounds, pace) = (self.bounds.clone(), pace(self.bounds.call()));
         let cast = Cast { rules, home, bounds, pace };
         let plan = plan.insert(scenario.plan(&cast, self.seed));
         told(Phase::Ready(plan), &self.lab);
@@ -239,7 +239,7 @@ impl<'a> Drill<'a> {
         let expected = Expected::of(&self.lab.staged().policy, &self.part.name);
         let (env, control) = (self.lab.path(ENV), self.lab.path(CONTROL));
         let notes = || self.notes.clone();
-        let deadline = self.part.rules.probe.timeout;
+        let deadline = self.bounds.call();
         let reader = EnvReader::start(env.clone(), expected.clone(), notes())?;
         let client = LoadClient::start(env, expected, notes(), deadline);
         let listener = Listener::noting(control, notes());
@@ -292,10 +292,12 @@ impl<'a> Drill<'a> {
             Step::Pause(span) => sleep(*span).await,
             Step::Arm(whom, fault) => self.arm(*whom, *fault, home).await,
             Step::Heal(whom) => {
+                // Counted from before it serves: what is measured is never too short.
+                self.notes.mark(Mark::Healed(*whom));
                 for name in self.names(*whom, home) {
                     self.lab.arm(&name, Fault::None).await;
                 }
-                self.notes.mark(Mark::Healed(*whom));
+                self.notes.mark(Mark::Serving(*whom));
             }
             Step::Await(goal, most) => self.await_for(*goal, *most).await,
             Step::Spoil => {
@@ -360,7 +362,7 @@ impl<'a> Drill<'a> {
             let service = document.services.get(&self.part.name);
             let endpoints = service.into_iter().flat_map(|service| &service.endpoints);
             let mut meant = endpoints.filter(|(one, _)| name.is_none_or(|name| *one == name));
-            meant.all(|(_, one)| matches!(one.health, Health::Healthy | Health::Degraded))
+            meant.all(|(_, one)| serves(one))
         };
         match goal {
             Goal::Away => active().is_some_and(|now| Some(&now) != home),
@@ -368,9 +370,7 @@ impl<'a> Drill<'a> {
             Goal::AllDown => self.notes.with(|log| {
                 log.events.iter().any(|(_, event)| matches!(event, Event::AllDown { .. }))
             }),
-            Goal::Well => {
-                self.status().await.is_some_and(|document| well(&document, home))
-            }
+            Goal::Well => self.status().await.is_some_and(|document| well(&document, home)),
             Goal::AllWell => self.status().await.is_some_and(|document| well(&document, None)),
             Goal::Refused => self.status().await.is_some_and(|document| !document.policy.valid),
             Goal::Accepted => self.status().await.is_some_and(|document| document.policy.valid),
@@ -402,6 +402,12 @@ impl<'a> Drill<'a> {
         drop(watchers);
         lab.tear_down().await
     }
+}
+
+/// Whether an endpoint could be chosen now.
+fn serves(endpoint: &EndpointDocument) -> bool {
+    let healthy = matches!(endpoint.health, Health::Healthy | Health::Degraded);
+    healthy && endpoint.unusable.is_none()
 }
 
 /// Whether a fault shows to the service's own probe.

@@ -404,7 +404,8 @@ mod tests {
     /// One call on a connection of its own: all bytes until the end.
     async fn call(address: SocketAddr) -> io::Result<String> {
         let mut stream = TcpStream::connect(address).await?;
-        let text = format!("GET {CALL} HTTP/1.1\r\nHost: x\r\n{KEY}: k\r\nConnection: close\r\n\r\n");
+        let text =
+            format!("GET {CALL} HTTP/1.1\r\nHost: x\r\n{KEY}: k\r\nConnection: close\r\n\r\n");
         stream.write_all(text.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

@@ -29,7 +29,8 @@ pub struct Scenario {
     pub must: &'static str,
     /// Whether it is played when none is named.
     pub basic: bool,
-    script: fn(&mut Author<'_>),
+    /// Writes its script.
+    pub script: fn(&mut Author<'_>),
 }
 
 impl PartialEq for Scenario {
@@ -149,6 +150,8 @@ pub enum Promise {
     Resumed(Duration),
     /// From the healing of the preferred endpoint to the env file that names it again.
     Returned(Duration),
+    /// The same takes no less than this: the hold is kept.
+    Held(Duration),
     /// From the edit that is not valid to its refusal.
     PolicyRefused(Duration),
     /// From the repaired policy to its being in force again.
@@ -247,7 +250,8 @@ impl Scenario {
 }
 
 /// Writes a script.
-struct Author<'a> {
+#[derive(Debug)]
+pub struct Author<'a> {
     cast: &'a Cast<'a>,
     rng: Rng,
     steps: Vec<Step>,
@@ -310,6 +314,7 @@ impl Author<'_> {
         let failback = self.bounds().failback(fault, out, outages);
         self.await_for(Goal::Back, failback);
         self.promise(Promise::Returned(failback));
+        self.promise(Promise::Held(self.cast.rules.failover.failback.hold));
         1
     }
 
@@ -356,7 +361,7 @@ fn latency_jitter(author: &mut Author<'_>) {
     } else {
         rules.breaker.slow_call
     };
-    let most = rules.probe.timeout.min(slow).min(author.cast.bounds.allowance * 4) / 4;
+    let most = rules.probe.timeout.min(slow).min(author.cast.bounds.allowance() * 4) / 4;
     author.nuisance(Fault::Jitter(most));
     author.promise(Promise::FailedCalls(Failing::Never));
 }
@@ -427,7 +432,7 @@ fn rate_limited(author: &mut Author<'_>) {
 }
 
 fn policy_corrupted(author: &mut Author<'_>) {
-    let reload = RELOAD + author.bounds().allowance;
+    let reload = RELOAD + author.bounds().allowance();
     author.steps.push(Step::Spoil);
     author.await_for(Goal::Refused, reload);
     let out = author.leave(Fault::Killed);

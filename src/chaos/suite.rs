@@ -108,7 +108,7 @@ impl Figure {
         self.measured.extend(check.measured);
         self.holds &= check.holds();
         let number = |limit: Limit| match limit {
-            Limit::AtMost(most) | Limit::Exactly(most) => most.number(),
+            Limit::AtMost(bound) | Limit::AtLeast(bound) | Limit::Exactly(bound) => bound.number(),
             Limit::Told => 0.0,
         };
         if number(check.limit) > number(self.limit) {
@@ -165,7 +165,7 @@ pub async fn perform(
         }
         ended
     });
-    gathered(programme, &slots, ended.await)
+    gathered(programme, &slots, &ended.await)
 }
 
 fn slots(programme: &Programme) -> Vec<Slot> {
@@ -179,7 +179,7 @@ fn at(programme: &Programme, slot: Slot) -> Option<(Scenario, Arc<Part>)> {
     Some((*scenario, Arc::clone(programme.parts.get(slot.part)?)))
 }
 
-fn gathered(programme: &Programme, slots: &[Slot], ended: Vec<(Slot, Run)>) -> Vec<Outcome> {
+fn gathered(programme: &Programme, slots: &[Slot], ended: &[(Slot, Run)]) -> Vec<Outcome> {
     let outcome = |slot: &Slot| {
         let (scenario, part) = at(programme, *slot)?;
         let own = ended.iter().filter(|(of, _)| of == slot);

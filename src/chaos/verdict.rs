@@ -84,10 +84,25 @@ impl Quantity {
 pub enum Limit {
     /// No more than this.
     AtMost(Quantity),
+    /// No less than this.
+    AtLeast(Quantity),
     /// Exactly this.
     Exactly(Quantity),
     /// Nothing: it is only told.
     Told,
+}
+
+impl Limit {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AtMost(_) => "at_most",
+            Self::AtLeast(_) => "at_least",
+            Self::Exactly(_) => "exactly",
+            Self::Told => "told",
+        }
+    }
 }
 
 /// One measurement and what it is held against.
@@ -139,6 +154,7 @@ impl Check {
                 measured <= most
             }
             (Some(measured), Limit::AtMost(most)) => measured.number() <= most.number(),
+            (Some(measured), Limit::AtLeast(least)) => measured.number() >= least.number(),
             (Some(measured), Limit::Exactly(wanted)) => measured == wanted,
         }
     }
@@ -170,13 +186,14 @@ pub struct Judgement {
 #[must_use]
 pub fn judge(plan: &Plan, log: &Log, after: &Aftermath) -> Judgement {
     let seen = Seen { plan, log };
-    let mut checks: Vec<Check> =
-        plan.promises.iter().map(|promise| seen.kept(*promise)).collect();
+    let mut checks: Vec<Check> = plan.promises.iter().map(|promise| seen.kept(*promise)).collect();
     checks.extend(seen.always(after));
     let mut errors: Vec<String> = after.broken.iter().cloned().collect();
     errors.extend(log.canaries.iter().filter(|canary| !canary.effective).map(|canary| {
         let (endpoint, fault, outcome) = (&canary.endpoint, canary.fault.label(), &canary.outcome);
-        format!("the fault `{fault}` on {endpoint} did not show to the service's own probe: {outcome}")
+        format!(
+            "the fault `{fault}` on {endpoint} did not show to the service's own probe: {outcome}"
+        )
     }));
     let armed = plan.steps.iter().filter(|step| matches!(step, Step::Arm(..))).count();
     if log.canaries.is_empty() && armed > 0 && errors.is_empty() {
@@ -203,6 +220,7 @@ fn sentence(check: &Check) -> String {
     let measured = check.measured.map_or_else(|| "not seen".to_owned(), shown);
     let limit = match check.limit {
         Limit::AtMost(most) => format!("at most {}", shown(most)),
+        Limit::AtLeast(least) => format!("at least {}", shown(least)),
         Limit::Exactly(wanted) => format!("{} wanted", shown(wanted)),
         Limit::Told => String::new(),
     };
@@ -232,9 +250,7 @@ impl Seen<'_> {
             Promise::Switched(bound) => {
                 Check::time("fault_to_file", since(self.fault(), self.left()), bound)
             }
-            Promise::Outage(bound) => {
-                Check::time("client_outage", self.longest_gap(), bound)
-            }
+            Promise::Outage(bound) => Check::time("client_outage", self.longest_gap(), bound),
             Promise::Rescued(bound) => {
                 let healed = self.log.marked(|mark| *mark == Mark::Healed(Whom::Others));
                 Check::time("rescue", since(healed, self.left_for(healed)), bound)
@@ -245,6 +261,11 @@ impl Seen<'_> {
             }
             Promise::Returned(bound) => {
                 Check::time("failback", since(self.healed(), self.returned()), bound)
+            }
+            Promise::Held(hold) => {
+                let measured = since(self.healed(), self.returned()).map(Quantity::Time);
+                let limit = Limit::AtLeast(Quantity::Time(hold));
+                Check { id: "hold", measured, limit, why: String::new() }
             }
             Promise::PolicyRefused(bound) => {
                 let spoiled = self.log.marked(|mark| *mark == Mark::Spoiled);
@@ -409,6 +430,7 @@ impl Seen<'_> {
                 Mark::Reached(Goal::Back | Goal::Well | Goal::AllWell) => faulty = false,
                 // After a healing, a verdict may still be on its way.
                 Mark::Healed(_)
+                | Mark::Serving(_)
                 | Mark::Armed(Whom::Others, _)
                 | Mark::Steady
                 | Mark::Spoiled
@@ -435,9 +457,9 @@ impl Seen<'_> {
         let until = match when {
             Failing::Never => None,
             Failing::UntilSwitched => self.left(),
-            Failing::WhileFaulty => self
-                .returned()
-                .or_else(|| self.log.marked_last(|mark| matches!(mark, Mark::Healed(_)))),
+            Failing::WhileFaulty => {
+                self.returned().or_else(|| self.log.marked(|mark| matches!(mark, Mark::Serving(_))))
+            }
         };
         let excused = |begun: Duration, ended: Duration| {
             let (Some(fault), Some(until)) = (fault, until) else { return false };
@@ -483,6 +505,7 @@ fn missed(mark: Mark) -> Option<String> {
         Mark::Steady
         | Mark::Armed(..)
         | Mark::Healed(_)
+        | Mark::Serving(_)
         | Mark::Spoiled
         | Mark::Mended
         | Mark::Killed

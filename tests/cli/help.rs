@@ -3,7 +3,7 @@
 use super::Place;
 
 /// Every command, with arguments that make it print help.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "exec",
     "check",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 24] = [
     "init",
     "schema",
     "healthcheck",
+    "chaos",
     "demo",
     "completions",
     "man",

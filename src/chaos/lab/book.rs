@@ -41,7 +41,7 @@ fast_interval    = "60ms"
 down_interval    = "150ms"
 down_interval_max = "600ms"
 standby_interval = "300ms"
-timeout          = "500ms"
+timeout          = "1s"
 rise             = 2
 fall             = 3
 
@@ -102,12 +102,13 @@ pub struct Part {
     pub notes: Vec<String>,
     /// The kind of its probe.
     pub probe: &'static str,
-    draft: Draft,
+    /// Its policy, to be set up at the addresses of a lab.
+    pub draft: Draft,
 }
 
 /// One service of a policy, with nothing of the real world in it.
 #[derive(Clone, Debug)]
-struct Draft {
+pub struct Draft {
     name: ServiceName,
     table: Table,
     variables: Variables,
@@ -268,7 +269,7 @@ impl Draft {
         let text = format!("{}{}", write(&table), surroundings(dir));
         let source = Source { name: "lab", text: &text };
         match compile(&source, &LabLookup(&self.variables)) {
-            Ok(Compiled { policy, warnings: _ }) => {
+            Ok(Compiled { policy, .. }) => {
                 Ok(Staged { text, variables: self.variables.clone(), policy })
             }
             Err(found) => {

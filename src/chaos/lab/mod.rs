@@ -17,7 +17,7 @@ use crate::chaos::scenario::Whom;
 use crate::chaos::upstream::Identity;
 use crate::core::id::EndpointName;
 
-pub use book::{Book, BookError, Entry, Part};
+pub use book::{Book, BookError, Draft, Entry, Part};
 pub(in crate::chaos) use book::{SEAL, Staged, URL};
 pub use dir::TemporaryDir;
 pub use sidecar::{Holding, Sidecar};

@@ -30,12 +30,11 @@ impl Sidecar {
         // The wish to die with us can only be spoken by the process itself.
         command.arg("child-init").arg(format!("--parent={}", std::process::id())).arg("--");
         command.arg(program).arg("run").arg("--policy").arg(dir.join(POLICY)).arg("--strict");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MCP_FAILOVER_") {
-                command.env_remove(name);
-            }
+        // Nothing of our environment that a policy could name: a lab has variables of its own.
+        command.env_clear().envs(&staged.variables);
+        for name in ["PATH", "TMPDIR"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        command.envs(&staged.variables).env_remove("STATE_DIRECTORY").env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // Ctrl-C at the terminal is for whoever runs the drill.
         command.process_group(0).kill_on_drop(true);

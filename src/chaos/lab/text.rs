@@ -36,7 +36,8 @@ fn renamed(text: &str, variables: &mut Variables) -> String {
         rest = tail;
         // A dollar sign that is doubled stands for itself; what an endpoint knows of itself stays.
         if before.ends_with('$') || name.starts_with("endpoint.") {
-            out.push_str(&format!("${{{name}}}"));
+            let line = format!("${{{name}}}");
+            out.push_str(&line);
             continue;
         }
         let (plain, default) = name.split_once(":-").unwrap_or((name, ""));
@@ -45,7 +46,8 @@ fn renamed(text: &str, variables: &mut Variables) -> String {
         let own = format!("{PREFIX}{word}");
         let value = if default.is_empty() { format!("lab-{word}") } else { default.to_owned() };
         variables.insert(own.clone(), value);
-        out.push_str(&format!("${{{own}}}"));
+        let line = format!("${{{own}}}");
+        out.push_str(&line);
     }
     out.push_str(rest);
     out
@@ -69,7 +71,8 @@ fn inline(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Table(table) => {
-            let pair = |(key, value): (&String, &Value)| format!("{} = {}", quoted(key), inline(value));
+            let pair =
+                |(key, value): (&String, &Value)| format!("{} = {}", quoted(key), inline(value));
             let pairs: Vec<String> = table.iter().map(pair).collect();
             format!("{{ {} }}", pairs.join(", "))
         }

@@ -16,13 +16,13 @@ use crate::chaos::observe::{Call, CallEnd, Notebook};
 use crate::chaos::upstream::{CALL, KEY};
 
 /// Calls under way at the same time, at most.
-const AT_ONCE: u32 = 48;
+const AT_ONCE: u32 = 96;
 /// The shortest time between two calls.
 const PACE_MIN: Duration = Duration::from_millis(20);
 /// Longest answer.
 const ANSWER_MAX: u64 = 4096;
 
-/// Time between two calls, where each may take as long as a probe.
+/// Time between two calls, where each may take so long.
 #[must_use]
 pub fn pace(deadline: Duration) -> Duration {
     PACE_MIN.max(deadline / (AT_ONCE / 2))
@@ -33,7 +33,7 @@ pub fn pace(deadline: Duration) -> Duration {
 pub struct LoadClient(JoinHandle<()>);
 
 impl LoadClient {
-    /// Starts one that gives a call as long as a probe has.
+    /// Starts one that gives a call so long.
     #[must_use]
     pub fn start(env: PathBuf, expected: Expected, notes: Notebook, deadline: Duration) -> Self {
         Self(tokio::spawn(run(env, expected, notes, deadline)))
@@ -51,12 +51,15 @@ async fn run(env: PathBuf, expected: Expected, notes: Notebook, deadline: Durati
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut calls = JoinSet::new();
     loop {
-        tick.tick().await;
-        while calls.try_join_next().is_some() {}
+        tokio::select! {
+            _ = tick.tick() => {}
+            Some(_) = calls.join_next() => continue,
+        }
         let room = u32::try_from(calls.len()).is_ok_and(|under_way| under_way < AT_ONCE);
+        // Before the look: a file that is newer than this was not seen.
+        let begun = notes.now();
         let Some(published) = look(&env, &expected).filter(|_| room) else { continue };
         let notes = notes.clone();
-        let begun = notes.now();
         calls.spawn(async move {
             let end = timeout(deadline, call(&published)).await.unwrap_or(CallEnd::Failed);
             let ended = notes.now();

@@ -51,10 +51,7 @@ impl Expected {
         };
         let endpoints = endpoints.iter().flat_map(|map| map.iter());
         let endpoints = endpoints.map(|(name, endpoint)| (name.clone(), env(&endpoint.env)));
-        Self {
-            variable: format!("MCP_FAILOVER_{upper}_ENDPOINT"),
-            endpoints: endpoints.collect(),
-        }
+        Self { variable: format!("MCP_FAILOVER_{upper}_ENDPOINT"), endpoints: endpoints.collect() }
     }
 
     /// The revision and the endpoint that a content names, or why nobody can use it.
@@ -155,8 +152,10 @@ impl Reading {
     }
 
     fn look(&mut self, path: &Path) {
+        let read = fs::read(path);
+        // After the look: whoever read an older file began before this.
         let now = self.notes.now();
-        let Ok(bytes) = fs::read(path) else {
+        let Ok(bytes) = read else {
             // Before the first revision there is none.
             if !self.last.is_empty() {
                 self.notes.with(|log| log.note_bad(now, "there is no file"));

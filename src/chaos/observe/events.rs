@@ -20,7 +20,10 @@ impl Listener {
     /// Tells `heard` of every event of the sidecar behind a control socket, until it says that it
     /// has heard enough.
     #[must_use]
-    pub fn start(control: PathBuf, heard: impl FnMut(EventRecord) -> bool + Send + 'static) -> Self {
+    pub fn start(
+        control: PathBuf,
+        heard: impl FnMut(EventRecord) -> bool + Send + 'static,
+    ) -> Self {
         Self(tokio::spawn(listen(control, heard)))
     }
 

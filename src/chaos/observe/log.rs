@@ -78,8 +78,10 @@ pub enum Mark {
     Steady,
     /// A fault was put in force.
     Armed(Whom, Fault),
-    /// It was undone.
+    /// It is being undone.
     Healed(Whom),
+    /// It is undone.
+    Serving(Whom),
     /// The policy was spoilt.
     Spoiled,
     /// The policy was repaired.

@@ -65,7 +65,7 @@ fn figure(figure: &Figure) -> Value {
         "max": number(spread.map(|(_, _, most)| most)),
         "unit": spread.map(|(least, _, _)| least.unit()),
         "bound": bound(figure.limit),
-        "exact": matches!(figure.limit, Limit::Exactly(_)),
+        "limit": figure.limit.label(),
         "holds": figure.holds,
     })
 }
@@ -91,14 +91,16 @@ fn check(check: &Check) -> Value {
         "measured": check.measured.map(Quantity::number),
         "unit": check.measured.map(Quantity::unit),
         "bound": bound(check.limit),
-        "exact": matches!(check.limit, Limit::Exactly(_)),
+        "limit": check.limit.label(),
         "holds": check.holds(),
     })
 }
 
 fn bound(limit: Limit) -> Option<f64> {
     match limit {
-        Limit::AtMost(most) | Limit::Exactly(most) => Some(most.number()),
+        Limit::AtMost(bound) | Limit::AtLeast(bound) | Limit::Exactly(bound) => {
+            Some(bound.number())
+        }
         Limit::Told => None,
     }
 }

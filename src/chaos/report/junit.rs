@@ -1,10 +1,10 @@
-//! JUnit's XML: a suite a drill, a case a check.
+//! `JUnit` XML: a suite a drill, a case a check.
 
 use crate::chaos::report::{Report, shown};
 use crate::chaos::suite::{Figure, Outcome};
 use crate::chaos::verdict::{Limit, Verdict};
 
-/// The report as JUnit's XML.
+/// The report as `JUnit` XML.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -15,10 +15,11 @@ pub fn junit(report: &Report) -> String {
     let skipped = report.book.services.iter();
     for (name, why) in skipped.filter_map(|one| Some((&one.name, one.part.as_ref().err()?))) {
         let (name, why) = (escape(name.as_str()), escape(why));
-        text.push_str(&format!(
+        let line = format!(
             "  <testsuite name=\"{name}\" tests=\"1\" skipped=\"1\">\n    <testcase name=\"played\" \
              classname=\"{name}\"><skipped message=\"{why}\"/></testcase>\n  </testsuite>\n"
-        ));
+        );
+        text.push_str(&line);
     }
     text.push_str("</testsuites>\n");
     text
@@ -30,12 +31,13 @@ fn suite(text: &mut String, outcome: &Outcome, report: &Report) {
     let failures = figures.iter().filter(|figure| !figure.holds).count();
     let errors = usize::from(outcome.verdict() == Verdict::Error);
     let took: f64 = outcome.runs.iter().map(|run| run.took.as_secs_f64()).sum();
-    text.push_str(&format!(
+    let line = format!(
         "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" \
          errors=\"{errors}\" time=\"{took:.3}\" timestamp=\"{at}\">\n",
         tests = figures.len() + 1,
         at = escape(&report.at),
-    ));
+    );
+    text.push_str(&line);
     text.push_str("    <properties>\n");
     property(text, "seed", &report.seed.to_string());
     property(text, "allowance", &format!("{:.3} s", report.allowance.as_secs_f64()));
@@ -53,16 +55,18 @@ fn suite(text: &mut String, outcome: &Outcome, report: &Report) {
     } else {
         String::new()
     };
-    text.push_str(&format!(
-        "    <testcase name=\"drill\" classname=\"{name}\">{drill}</testcase>\n"
-    ));
-    figures.iter().for_each(|figure| case(text, figure, &name));
+    let line = format!("    <testcase name=\"drill\" classname=\"{name}\">{drill}</testcase>\n");
+    text.push_str(&line);
+    for figure in &figures {
+        case(text, figure, &name);
+    }
     text.push_str("  </testsuite>\n");
 }
 
 fn property(text: &mut String, name: &str, value: &str) {
     let (name, value) = (escape(name), escape(value));
-    text.push_str(&format!("      <property name=\"{name}\" value=\"{value}\"/>\n"));
+    let line = format!("      <property name=\"{name}\" value=\"{value}\"/>\n");
+    text.push_str(&line);
 }
 
 fn case(text: &mut String, figure: &Figure, suite: &str) {
@@ -71,15 +75,19 @@ fn case(text: &mut String, figure: &Figure, suite: &str) {
     let failure = match figure.limit {
         _ if figure.holds => String::new(),
         Limit::AtMost(most) => failure("bound", &format!("{measured}, at most {}", shown(most))),
+        Limit::AtLeast(least) => {
+            failure("bound", &format!("{measured}, at least {}", shown(least)))
+        }
         Limit::Exactly(wanted) => {
             failure("invariant", &format!("{measured}, {} wanted", shown(wanted)))
         }
         Limit::Told => String::new(),
     };
-    text.push_str(&format!(
+    let line = format!(
         "    <testcase name=\"{}\" classname=\"{suite}\">{failure}</testcase>\n",
         figure.id
-    ));
+    );
+    text.push_str(&line);
 }
 
 fn failure(kind: &str, message: &str) -> String {

@@ -25,7 +25,8 @@ pub fn markdown(report: &Report) -> String {
         verdict = report.verdict().label(),
         policy = escape(policy),
         seed = report.seed,
-        runs = if report.runs == 1 { "one run".to_owned() } else { format!("{} runs", report.runs) },
+        runs =
+            if report.runs == 1 { "one run".to_owned() } else { format!("{} runs", report.runs) },
         jobs = report.jobs,
         allowance = shown(crate::chaos::verdict::Quantity::Time(report.allowance)),
     );
@@ -41,7 +42,8 @@ pub fn markdown(report: &Report) -> String {
     }
     for entry in &report.book.services {
         if let Err(why) = &entry.part {
-            text.push_str(&format!("\nNot played: {}: {}.\n", entry.name, escape(why)));
+            let line = format!("\nNot played: {}: {}.\n", entry.name, escape(why));
+            text.push_str(&line);
         }
     }
     for outcome in report.outcomes.iter().filter(|one| one.verdict() != Verdict::Pass) {
@@ -56,6 +58,7 @@ fn worst(figure: &Figure) -> String {
         figure.spread().map_or_else(|| "not seen".to_owned(), |(_, _, most)| shown(most));
     match figure.limit {
         Limit::AtMost(bound) => format!("{measured} of {}", shown(bound)),
+        Limit::AtLeast(bound) => format!("{measured}, at least {}", shown(bound)),
         Limit::Exactly(wanted) if figure.holds => shown(wanted),
         Limit::Exactly(wanted) => format!("{measured}, not {}", shown(wanted)),
         Limit::Told => measured,
@@ -64,10 +67,12 @@ fn worst(figure: &Figure) -> String {
 
 fn trouble(text: &mut String, outcome: &Outcome) {
     let (name, service) = (outcome.scenario.name, &outcome.service);
-    text.push_str(&format!("\n## {name}/{service}: {}\n\n", outcome.verdict().label()));
+    let line = format!("\n## {name}/{service}: {}\n\n", outcome.verdict().label());
+    text.push_str(&line);
     for run in &outcome.runs {
         for reason in &run.judgement.reasons {
-            text.push_str(&format!("- seed {}: {}\n", run.seed, escape(reason)));
+            let line = format!("- seed {}: {}\n", run.seed, escape(reason));
+            text.push_str(&line);
         }
     }
     if let Some(plan) = outcome.runs.iter().find_map(|run| run.plan.as_ref()) {
@@ -79,7 +84,8 @@ fn trouble(text: &mut String, outcome: &Outcome) {
 
 fn row(text: &mut String, cells: impl Iterator<Item = String>) {
     let cells: Vec<String> = cells.map(|cell| escape(&cell)).collect();
-    text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    let line = format!("| {} |\n", cells.join(" | "));
+    text.push_str(&line);
 }
 
 /// Text that cannot break out of a cell or a line.

@@ -88,6 +88,6 @@ fn measured(check: &Check) -> String {
     let shown = check.measured.map_or_else(|| "not seen".to_owned(), quantity);
     match check.limit {
         Limit::AtMost(bound) => format!("{shown} of {}", quantity(bound)),
-        Limit::Exactly(_) | Limit::Told => shown,
+        Limit::AtLeast(_) | Limit::Exactly(_) | Limit::Told => shown,
     }
 }

@@ -39,7 +39,9 @@ impl Explain {
         let allowance = self.drilled.allowance();
         let plans: Vec<Plan> = parts
             .iter()
-            .filter_map(|part| plan(part, scenario, &Bounds::new(&part.rules, allowance), self.seed))
+            .filter_map(|part| {
+                plan(part, scenario, &Bounds::new(&part.rules, allowance), self.seed)
+            })
             .collect();
         if self.json {
             let plans: Vec<Value> = plans.iter().map(document).collect();
@@ -73,7 +75,7 @@ impl Explain {
 /// The script that would be played if the first endpoint of the best tier is active.
 pub(super) fn plan(part: &Part, scenario: &Scenario, bounds: &Bounds, seed: u64) -> Option<Plan> {
     let home = part.rules.endpoints.iter().min_by_key(|endpoint| endpoint.tier)?;
-    let (home, pace) = (home.name.clone(), pace(part.rules.probe.timeout));
+    let (home, pace) = (home.name.clone(), pace(bounds.call()));
     let cast = Cast { rules: &part.rules, home, bounds: bounds.clone(), pace };
     Some(scenario.plan(&cast, seed))
 }
@@ -83,7 +85,8 @@ fn view(plan: &Plan, terminal: Terminal) -> String {
     let longest = time::span(plan.longest());
     let mut text = format!("\n{service} at {}, {longest} at most\n", plan.home);
     for (number, step) in (1..).zip(&plan.steps) {
-        text.push_str(&format!("{number:>4}. {}\n", step.sentence()));
+        let line = format!("{number:>4}. {}\n", step.sentence());
+        text.push_str(&line);
     }
     let mut table = Table::new(&["  PROMISE", "BOUND"]);
     for promise in &plan.promises {
@@ -105,6 +108,7 @@ fn words(promise: Promise) -> (&'static str, String) {
         Promise::Rescued(bound) => ("backup healed to env file", time::latency(bound)),
         Promise::Resumed(bound) => ("next sidecar to env file", time::latency(bound)),
         Promise::Returned(bound) => ("healed to env file, hold included", time::latency(bound)),
+        Promise::Held(hold) => ("the same, at least", time::latency(hold)),
         Promise::PolicyRefused(bound) => ("edit to refusal", time::latency(bound)),
         Promise::PolicyAccepted(bound) => ("repair to acceptance", time::latency(bound)),
         Promise::Moves(count) => ("moves", format!("exactly {count}")),

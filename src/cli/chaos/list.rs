@@ -18,7 +18,6 @@ pub(super) struct List {
 }
 
 impl List {
-    #[expect(clippy::needless_pass_by_value, reason = "every command is consumed by its run")]
     pub(super) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         if self.json {
             let one = |scenario: &crate::chaos::scenario::Scenario| {
@@ -39,13 +38,14 @@ impl List {
             let name = terminal.paint(Tone::Strong, scenario.name);
             let mark = terminal.paint(Tone::Quiet, mark);
             let quiet = |word: &str| terminal.paint(Tone::Quiet, word);
-            text.push_str(&format!(
+            let line = format!(
                 "{name}{mark}\n  {} {}\n  {} {}\n",
                 quiet("injects"),
                 scenario.injects,
                 quiet("must   "),
                 scenario.must,
-            ));
+            );
+            text.push_str(&line);
         }
         terminal.print(&text)?;
         Ok(Exit::Fine)

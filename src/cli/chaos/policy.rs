@@ -58,7 +58,8 @@ impl DrilledArgs {
             }
         }
         if !self.services.is_empty() {
-            book.services.retain(|entry| self.services.iter().any(|one| entry.name.as_str() == one));
+            book.services
+                .retain(|entry| self.services.iter().any(|one| entry.name.as_str() == one));
         }
         Ok(book)
     }

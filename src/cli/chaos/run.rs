@@ -53,7 +53,7 @@ pub(super) struct Run {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
-    /// Write JUnit's XML.
+    /// Write a report in the XML of `JUnit`.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write Markdown.

@@ -74,7 +74,7 @@ fn worst(figure: &Figure) -> Cell {
     let text = match figure.limit {
         Limit::AtMost(bound) => format!("{measured} / {}", quantity(bound)),
         Limit::Exactly(wanted) if !figure.holds => format!("{measured}, not {}", quantity(wanted)),
-        Limit::Exactly(_) | Limit::Told => measured,
+        Limit::AtLeast(_) | Limit::Exactly(_) | Limit::Told => measured,
     };
     Cell::new(tone, text)
 }
@@ -109,9 +109,11 @@ fn reasons(outcome: &Outcome, terminal: Terminal) -> String {
         let verdict = run.judgement.verdict;
         let name = format!("{}/{}", outcome.scenario.name, outcome.service);
         let verdict = terminal.paint(verdict_tone(verdict), verdict.label());
-        text.push_str(&format!("\n{name}, seed {}: {verdict}\n", run.seed));
+        let line = format!("\n{name}, seed {}: {verdict}\n", run.seed);
+        text.push_str(&line);
         for reason in &run.judgement.reasons {
-            text.push_str(&format!("  - {reason}\n"));
+            let line = format!("  - {reason}\n");
+            text.push_str(&line);
         }
     }
     text
@@ -137,5 +139,9 @@ fn closing(report: &Report, terminal: Terminal) -> String {
     let (pass, all) = (count(Verdict::Pass), report.outcomes.len());
     let verdict = report.verdict();
     let line = format!("{}: {pass} of {all} drills passed", verdict.label());
-    format!("{}{}\n", terminal.paint(Tone::Quiet, note), terminal.paint(verdict_tone(verdict), line))
+    format!(
+        "{}{}\n",
+        terminal.paint(Tone::Quiet, note),
+        terminal.paint(verdict_tone(verdict), line)
+    )
 }
