@@ -58,7 +58,8 @@ fn sound(drill: &Value) {
     let (name, figures) = (&drill["scenario"], &drill["figures"]);
     assert_eq!(drill["verdict"], "pass", "{name}");
     for id in ["bad_reads", "leftovers", "false_moves", "wrong_answers", "failed_outside"] {
-        assert_eq!(figures[id]["max"].as_f64().unwrap_or_default(), 0.0, "{name}: {id}");
+        let measured = &figures[id]["max"];
+        assert!(measured.is_null() || *measured == 0.0, "{name}: {id} is {measured}");
     }
     for (id, least) in [("reads", 500.0), ("good_calls", 20.0)] {
         assert!(figures[id]["max"].as_f64() > Some(least), "{name}: {}", figures[id]);
