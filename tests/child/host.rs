@@ -7,27 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::sidecar::Sidecar;
-
-/// Far beyond what anything here takes, on a machine that does several things at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Asks again and again until there is an answer.
-pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "never came: {what}");
-        thread::sleep(Duration::from_millis(5)); // poll
-    }
-}
+pub(super) use crate::common::binary::{PATIENCE, eventually};
 
 pub(super) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/child").join(name)

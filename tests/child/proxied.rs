@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::host::{Host, Place, eventually};
+use crate::common::binary::command;
 use crate::common::skip;
 use crate::common::upstream::{Behaviour, Upstream};
 
@@ -113,9 +114,8 @@ intercept = {{ hosts = ["api.tavily.com"], ca_file = "{ca}" }}
     }
 
     fn binary(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-failover"));
-        let log = std::fs::File::options().create(true).append(true).open(self.place.path("log"));
-        command.args(words).stderr(log.expect("a writable folder"));
+        let mut command = command(&self.place.path("log"));
+        command.args(words);
         command.envs([("SECRET_PRIMARY", "canary-one"), ("SECRET_BACKUP", "canary-two")]);
         command.env("TAVILY_API_KEY", "tvly-of-the-server");
         for name in WAYS {

@@ -5,6 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::host::{Host, Place, eventually, is_alive, script};
+use crate::common::binary::{command, two_endpoints};
 use crate::common::upstream::{Behaviour, Upstream};
 
 fn policy(place: &Place, primary: &Upstream, backup: &Upstream) -> String {
@@ -24,32 +25,17 @@ fast_interval = "50ms"
 standby_interval = "300ms"
 timeout = "1s"
 fall = 2
-[services.search.probe]
-type = "http"
-path = "/"
-[[services.search.endpoints]]
-name = "primary"
-url = "{primary}"
-priority = 0
-env = {{ SEARCH_URL = "{primary}" }}
-[[services.search.endpoints]]
-name = "backup"
-url = "{backup}"
-priority = 1
-env = {{ SEARCH_URL = "{backup}" }}
-"#,
+{services}"#,
         state = place.path("state").display(),
         control = place.path("control").display(),
-        primary = primary.url(),
-        backup = backup.url(),
+        services = two_endpoints(&primary.url(), &backup.url()),
     )
 }
 
 /// The binary with these words, its log in our place.
 fn binary(place: &Place, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-failover"));
-    let log = std::fs::File::options().create(true).append(true).open(place.path("log"));
-    command.args(words).stderr(log.expect("a writable folder"));
+    let mut command = command(&place.path("log"));
+    command.args(words);
     command
 }
 

@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub(crate) mod again;
+pub(crate) mod binary;
 pub(crate) mod rig;
 pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -2,31 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(super) use crate::common::binary::{PATIENCE, eventually, two_endpoints};
+use crate::common::binary::{ask, command};
 use crate::common::upstream::Upstream;
-
-/// Far beyond what anything here takes, on a machine that does several things at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(40);
-
-/// Asks again and again until there is an answer.
-pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(10)); // poll
-    }
-}
 
 /// A folder with a policy, and everything else a sidecar writes.
 pub(super) struct Home {
@@ -119,19 +103,13 @@ path = "{env}"
     }
 
     pub(super) fn start_with(&self, variables: &[(&str, &str)]) -> Sidecar {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .expect("a writable folder");
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-failover"))
+        let child = command(&self.path("log"))
             .arg("run")
             .arg("--policy")
             .arg(self.path("failover.toml"))
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect("the binary starts");
         Sidecar { child: Some(child), control: self.path("control.sock") }
@@ -140,28 +118,6 @@ path = "{env}"
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
-}
-
-/// A service `search` with two endpoints.
-pub(super) fn two_endpoints(primary: &str, backup: &str) -> String {
-    format!(
-        r#"[services.search]
-critical = true
-[services.search.probe]
-type = "http"
-path = "/"
-[[services.search.endpoints]]
-name = "primary"
-url = "{primary}"
-priority = 0
-env = {{ SEARCH_URL = "{primary}" }}
-[[services.search.endpoints]]
-name = "backup"
-url = "{backup}"
-priority = 1
-env = {{ SEARCH_URL = "{backup}" }}
-"#
-    )
 }
 
 /// A running sidecar; ended by its process id when dropped.
@@ -173,12 +129,7 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// One request on the control socket; `None` while nobody answers.
     pub(super) fn ask(&self, request: &Value) -> Option<Value> {
-        let mut stream = UnixStream::connect(&self.control).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.write_all(format!("{request}\n").as_bytes()).ok()?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).ok()?;
-        serde_json::from_str(&line).ok()
+        ask(&self.control, request)
     }
 
     pub(super) fn status(&self) -> Option<Value> {

@@ -2,30 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Far beyond what anything here takes, on a machine that does several things at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(40);
-
-/// Asks again and again until there is an answer.
-pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = tokio::time::Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(10)); // poll
-    }
-}
+pub(super) use crate::common::binary::{PATIENCE, eventually};
+use crate::common::binary::{ask, command};
 
 /// A loopback address that nobody uses.
 pub(super) fn free_address() -> SocketAddr {
@@ -141,14 +126,12 @@ impl Rig {
     }
 
     pub(super) fn run(&mut self) {
-        let log = fs::File::create(self.path("log")).expect("a writable folder");
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-failover"))
+        let child = command(&self.path("log"))
             .args(["run", "--policy"])
             .arg(self.path("failover.toml"))
             .envs([("SECRET_PRIMARY", "canary-one"), ("SECRET_BACKUP", "canary-two")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect("the binary starts");
         self.child = Some(child);
@@ -171,12 +154,7 @@ impl Rig {
 
     /// One request on the control socket; `None` while nobody answers.
     pub(super) fn ask(&self, request: &Value) -> Option<Value> {
-        let mut stream = UnixStream::connect(self.path("control.sock")).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.write_all(format!("{request}\n").as_bytes()).ok()?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).ok()?;
-        serde_json::from_str(&line).ok()
+        ask(&self.path("control.sock"), request)
     }
 
     /// The status of the service.
