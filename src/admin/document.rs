@@ -46,6 +46,36 @@ pub struct StatusDocument {
     /// The outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<Arc<str>, OutputDocument>,
+    /// How backups of the state stand; absent when the policy asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupDocument>,
+}
+
+/// How backups of the state stand.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct BackupDocument {
+    /// Where they go.
+    pub to: String,
+    /// When the newest one was last seen to be good and of the present state.
+    pub good_at: Option<String>,
+    /// Its name.
+    pub newest: Option<String>,
+    /// Its revision.
+    pub revision: Option<Revision>,
+    /// Its size.
+    pub bytes: Option<u64>,
+    /// How many are there.
+    pub kept: Option<usize>,
+    /// What went wrong the last time; absent when nothing did.
+    pub failure: Option<String>,
+    /// Failed attempts in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// When the next attempt is due at the latest.
+    pub next_at: Option<String>,
+    /// The backup that this run started from, because it had lost its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_from: Option<String>,
 }
 
 /// One reference target.
@@ -269,6 +299,7 @@ impl StatusDocument {
             policy,
             services: services.map(|(name, seen)| (name.clone(), service(seen, clock))).collect(),
             outputs: outputs.map(|(name, seen)| (Arc::clone(name), output(seen, clock))).collect(),
+            backup: None,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::document::{PolicyInfo, SidecarInfo, StatusDocument};
+use crate::admin::document::{BackupDocument, PolicyInfo, SidecarInfo, StatusDocument};
 use crate::core::action::{Receipt, Refusal};
 use crate::core::id::ServiceName;
 use crate::core::input::Command;
@@ -45,6 +45,8 @@ pub enum Request {
     Policy,
     /// Read the policy file again now.
     Reload,
+    /// Back the state up now.
+    Backup,
     /// Every event from now on.
     Watch,
 }
@@ -61,6 +63,7 @@ impl Request {
             Self::History { .. } => "history",
             Self::Policy => "policy",
             Self::Reload => "reload",
+            Self::Backup => "backup",
             Self::Watch => "watch",
         }
     }
@@ -108,6 +111,8 @@ pub enum Answer {
     History(Vec<HistoryRecord>),
     /// To `policy`, and to `reload` when the file compiles.
     Policy(PolicyInfo),
+    /// To `backup`: the newest one is good and of the present state.
+    Backup(BackupDocument),
     /// To `watch`: events follow.
     Watching,
 }

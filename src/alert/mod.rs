@@ -131,7 +131,8 @@ fn alerts_by_default(event: &Event) -> bool {
         | Event::Isolation { .. }
         | Event::Output { .. }
         | Event::Ineffective { .. }
-        | Event::Effective { .. } => true,
+        | Event::Effective { .. }
+        | Event::Backup { .. } => true,
         Event::Held { why, .. } => *why == HoldReason::Budget,
         Event::StatusChange { .. }
         | Event::BreakerChange { .. }

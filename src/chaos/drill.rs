@@ -388,6 +388,7 @@ impl<'a> Drill<'a> {
             | Answer::Receipt(_)
             | Answer::History(_)
             | Answer::Policy(_)
+            | Answer::Backup(_)
             | Answer::Watching => None,
         }
     }

@@ -493,7 +493,8 @@ fn lost(event: &Event, home: &EndpointName) -> bool {
         | Event::RulesReplaced { .. }
         | Event::Output { .. }
         | Event::Ineffective { .. }
-        | Event::Effective { .. } => false,
+        | Event::Effective { .. }
+        | Event::Backup { .. } => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::backup::Backup;
 use crate::cli::chaos::Chaos;
 use crate::cli::check::Check;
 use crate::cli::child_init::{ChildInit, child_guard};
@@ -25,6 +26,7 @@ use crate::cli::pin::{Pin, Unpin};
 use crate::cli::probe::Probe;
 use crate::cli::reload::Reload;
 use crate::cli::render::Render;
+use crate::cli::restore::Restore;
 use crate::cli::run::Run;
 use crate::cli::schema::Schema;
 use crate::cli::status::Status;
@@ -76,6 +78,8 @@ enum Command {
     Watch(Watch),
     Render(Render),
     Reload(Reload),
+    Backup(Backup),
+    Restore(Restore),
     Init(Init),
     Schema(Schema),
     Healthcheck(Healthcheck),
@@ -111,6 +115,8 @@ impl Command {
             Self::Watch(command) => command.run(terminal),
             Self::Render(command) => command.run(terminal),
             Self::Reload(command) => command.run(terminal),
+            Self::Backup(command) => command.run(terminal),
+            Self::Restore(command) => command.run(terminal),
             Self::Init(command) => command.run(terminal),
             Self::Schema(command) => command.run(terminal),
             Self::Healthcheck(command) => command.run(terminal),

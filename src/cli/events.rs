@@ -30,7 +30,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         Event::Revived { .. }
         | Event::Isolation { isolated: false, .. }
         | Event::Output { failure: None, .. }
-        | Event::Effective { .. } => Tone::Good,
+        | Event::Effective { .. }
+        | Event::Backup { failure: None, .. } => Tone::Good,
         Event::RulesReplaced { .. } | Event::Commanded(_) => Tone::Accent,
         Event::CriticalFailure { .. }
         | Event::Held { .. }
@@ -40,7 +41,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         | Event::ProbeMisconfigured { .. }
         | Event::Isolation { .. }
         | Event::Output { .. }
-        | Event::Ineffective { .. } => level_tone(log::describe(event).level),
+        | Event::Ineffective { .. }
+        | Event::Backup { .. } => level_tone(log::describe(event).level),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::daemon::RunError;
 use crate::output::OutputError;
 use crate::probe::ProbeSetupError;
 use crate::store::StoreError;
+use crate::store::backup::BackupError;
 use crate::telemetry::log::LogError;
 use crate::watch::ReadError;
 
@@ -128,6 +129,39 @@ pub(crate) enum Failure {
         #[source]
         source: StoreError,
     },
+    /// The state directory could not be used.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A state directory without state.
+    #[error("find a state in {}", dir.display())]
+    NoState {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A backup could not be made, found or read.
+    #[error(transparent)]
+    Backup(Box<BackupError>),
+    /// The policy asks for no backups.
+    #[error("find out where backups go: the policy has no `[backup]`")]
+    NoBackup,
+    /// There is no such backup.
+    #[error("find backup {name}")]
+    UnknownBackup {
+        /// As asked for.
+        name: String,
+    },
+    /// No backup is there that verifies.
+    #[error("find a good backup in {to}")]
+    NothingGood {
+        /// Where they go.
+        to: String,
+    },
+    /// The state that would be replaced is newer.
+    #[error("restore into {}: its state is newer than the backup", dir.display())]
+    NewerState {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// An output could not be rendered.
     #[error("render {name}")]
     Render {
@@ -188,6 +222,7 @@ impl Failure {
             | Self::UnknownEndpoint { .. }
             | Self::UnknownOutput { .. }
             | Self::UnknownScenario { .. }
+            | Self::UnknownBackup { .. }
             | Self::Log(_) => Exit::Usage,
             Self::Output(_)
             | Self::Encode(_)
@@ -204,6 +239,12 @@ impl Failure {
             | Self::NoAnswer { .. }
             | Self::SidecarLeft
             | Self::State { .. }
+            | Self::Store(_)
+            | Self::NoState { .. }
+            | Self::Backup(_)
+            | Self::NoBackup
+            | Self::NothingGood { .. }
+            | Self::NewerState { .. }
             | Self::Render { .. }
             | Self::Book(_)
             | Self::NothingToPlay
@@ -248,6 +289,18 @@ impl Failure {
             }
             Self::UnknownScenario { .. } => "`mcp-failover chaos list` names them",
             Self::Foreign { .. } => "name another directory with --dir",
+            Self::Store(StoreError::Locked { .. }) => {
+                "stop the sidecar first: it would write over what is restored"
+            }
+            Self::Store(error) => error.help(),
+            Self::NoState { .. } => "start the sidecar once, or name its policy with --policy FILE",
+            Self::Backup(error) => error.help(),
+            Self::NoBackup => "add `[backup]` with `to = \"…\"` to failover.toml",
+            Self::UnknownBackup { .. } => "`mcp-failover backup list` shows what is there",
+            Self::NothingGood { .. } => "`mcp-failover backup verify` says what is wrong with each",
+            Self::NewerState { .. } => {
+                "--dry-run shows both; --force restores all the same, and keeps the newer state aside"
+            }
             Self::OddAnswer => "is the sidecar of the same version as this command?",
             Self::Control(error) => return error.help(),
             Self::Refused(failure) => return failure.help.clone(),

@@ -35,11 +35,9 @@ impl Manual {
 fn write_all(command: &Command, dir: &Path) -> Result<(), Failure> {
     let failed = |path: &Path, source| Failure::Write { path: path.to_owned(), source };
     fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
-    for command in std::iter::once(command).chain(command.get_subcommands()) {
-        let path = dir.join(Man::new(command.clone()).get_filename());
-        fs::write(&path, page(command)?).map_err(|source| failed(&path, source))?;
-    }
-    Ok(())
+    let path = dir.join(Man::new(command.clone()).get_filename());
+    fs::write(&path, page(command)?).map_err(|source| failed(&path, source))?;
+    command.get_subcommands().try_for_each(|command| write_all(command, dir))
 }
 
 fn page(command: &Command) -> Result<Vec<u8>, Failure> {

@@ -11,6 +11,7 @@
 //! 4. No command prints the value of a secret unless it was told to with `--show-secrets`.
 
 mod args;
+mod backup;
 mod chaos;
 mod check;
 mod child_init;
@@ -35,6 +36,7 @@ mod pin;
 mod probe;
 mod reload;
 mod render;
+mod restore;
 mod run;
 mod schema;
 mod server;

@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::admin::document::{
-    EndpointDocument, OutputDocument, PolicyInfo, ServiceDocument, StatusDocument,
+    BackupDocument, EndpointDocument, OutputDocument, PolicyInfo, ServiceDocument, StatusDocument,
 };
 use crate::cli::connect::{ControlArgs, Link, block_on};
 use crate::cli::events::{breaker_tone, health_tone, left_of, words};
@@ -108,6 +108,9 @@ fn head(document: &StatusDocument, terminal: Terminal, now: Timestamp) -> String
         let line = format!("references: {reached} of {total} answered\n");
         text.push_str(&line);
     }
+    if let Some(backup) = &document.backup {
+        text.push_str(&backup_line(backup, terminal, now));
+    }
     if document.isolated {
         let warning = "isolated: the sidecar believes that it is itself cut off, and holds still";
         text += &terminal.paint(Tone::Bad, warning);
@@ -122,6 +125,25 @@ fn head(document: &StatusDocument, terminal: Terminal, now: Timestamp) -> String
         text.push('\n');
     }
     text
+}
+
+fn backup_line(backup: &BackupDocument, terminal: Terminal, now: Timestamp) -> String {
+    let good = backup.good_at.as_deref().and_then(|at| time::since(at, now)).map(time::span);
+    let good = good.map_or_else(|| "none yet".to_owned(), |age| format!("good {age} ago"));
+    let mut text = format!("backup {}, {good}", backup.to);
+    if let Some(kept) = backup.kept {
+        text = format!("{text}, {kept} kept");
+    }
+    if let Some(name) = &backup.recovered_from {
+        text = format!("{text}, started from {name}");
+    }
+    match &backup.failure {
+        Some(why) => {
+            let why = format!("failed {} times in a row: {why}", backup.failures);
+            format!("{text}\n  {}\n", terminal.paint(Tone::Bad, why))
+        }
+        None => format!("{text}\n"),
+    }
 }
 
 fn policy_lines(policy: &PolicyInfo, terminal: Terminal, now: Timestamp) -> String {

@@ -296,11 +296,18 @@ pub enum Event {
         /// The move.
         revision: Revision,
     },
+    /// Backups of the state fail, or work again.
+    Backup {
+        /// Where they go.
+        to: Arc<str>,
+        /// What is wrong; `None` when they work again.
+        failure: Option<Arc<str>>,
+    },
 }
 
 impl Event {
     /// Every name of an event; the bound of the metric label `event` and of `alerts.events`.
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 17] = [
         "status_change",
         "critical_failure",
         "breaker_change",
@@ -317,6 +324,7 @@ impl Event {
         "output",
         "ineffective",
         "effective",
+        "backup",
     ];
 
     /// Its name in JSON, metrics and the policy.
@@ -339,6 +347,7 @@ impl Event {
             Self::Output { .. } => "output",
             Self::Ineffective { .. } => "ineffective",
             Self::Effective { .. } => "effective",
+            Self::Backup { .. } => "backup",
         }
     }
 }

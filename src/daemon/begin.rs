@@ -8,10 +8,11 @@ use crate::core::engine::Restored;
 use crate::core::id::Revision;
 use crate::core::snapshot::Snapshot;
 use crate::daemon::clock::Clock;
+use crate::daemon::recover::recover;
 use crate::daemon::reload::{Invalid, Proven, Source, prove};
 use crate::daemon::{RunError, RunOptions};
 use crate::policy::model::{Output, Policy};
-use crate::store::{Opened, Store, StoreError};
+use crate::store::{Opened, Saved, Store, StoreError};
 use crate::telemetry::metric::{self, Reload};
 use crate::watch::{ReadError, Seen, SystemLookup, read_once};
 
@@ -22,6 +23,10 @@ pub(super) struct Begun {
     pub(super) restored: Option<Restored>,
     /// `None` when the state directory cannot be used: the sidecar runs all the same.
     pub(super) store: Option<Store>,
+    /// The snapshot of the run before, where no store has it.
+    pub(super) latest: Option<Saved>,
+    /// The backup that it comes from, if it had to.
+    pub(super) recovered: Option<String>,
     pub(super) secrets: Seen,
 }
 
@@ -32,7 +37,7 @@ enum Wrong {
 }
 
 /// Reads policy and state.
-pub(super) fn begin(options: &RunOptions, clock: &Clock) -> Result<Begun, RunError> {
+pub(super) async fn begin(options: &RunOptions, clock: &Clock) -> Result<Begun, RunError> {
     let path = options.policy_path.clone();
     let began = clock.now();
     let read = read_once(&path).map_err(Wrong::Unreadable).and_then(|loaded| {
@@ -58,9 +63,14 @@ pub(super) fn begin(options: &RunOptions, clock: &Clock) -> Result<Begun, RunErr
     } else {
         source.complain(complaint);
     }
-    let restored = restore(opened.as_ref(), &policy, clock);
-    let store = opened.map(|opened| opened.store);
-    Ok(Begun { policy: Arc::new(policy), source, restored, store, secrets })
+    let recovered = Box::pin(recover(&policy, opened.as_mut(), clock)).await;
+    let (recovered, saved) = recovered.map(|found| (found.name, found.saved)).unzip();
+    let floor = opened.as_ref().map(|opened| opened.revision_floor);
+    let (store, stored) = opened.map(|opened| (opened.store, opened.snapshot)).unzip();
+    let latest = stored.flatten().or(saved);
+    let restored = restore(floor, latest.as_ref(), &policy, clock);
+    let latest = latest.filter(|_| store.is_none());
+    Ok(Begun { policy: Arc::new(policy), source, restored, store, latest, recovered, secrets })
 }
 
 fn keep(opened: Option<&mut Opened>, text: &Arc<str>, policy: &Policy, clock: &Clock) {
@@ -138,10 +148,14 @@ fn open(dir: &Path, clock: &Clock) -> Result<Option<Opened>, RunError> {
 }
 
 /// The state of the last run, with a revision that no file in the world goes beyond.
-fn restore(opened: Option<&Opened>, policy: &Policy, clock: &Clock) -> Option<Restored> {
+fn restore(
+    floor: Option<u64>,
+    stored: Option<&Saved>,
+    policy: &Policy,
+    clock: &Clock,
+) -> Option<Restored> {
     let written = policy.outputs.iter().filter_map(written_revision).max();
-    let floor = opened.map(|opened| Revision::new(opened.revision_floor)).max(written);
-    let stored = opened.and_then(|opened| opened.snapshot.as_ref());
+    let floor = floor.map(Revision::new).max(written);
     let read = stored.and_then(|saved| {
         let snapshot = serde_json::from_slice::<Snapshot>(&saved.json).map_err(|error| {
             tracing::error!(%error, "the state of the last run makes no sense; starting afresh");

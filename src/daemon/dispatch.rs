@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -102,6 +102,8 @@ pub(crate) struct Effects {
     pub(crate) late: Duration,
     pub(crate) sharing: Sharing,
     pub(crate) uptake: Uptake,
+    /// Notes to whoever makes backups: something moved, or a person ordered something.
+    pub(crate) changed: Arc<Notify>,
     probes_max: usize,
     waiting: BTreeMap<Ticket, oneshot::Sender<Response>>,
     started: VecDeque<(AttemptId, Instant)>,
@@ -149,6 +151,7 @@ impl Effects {
             late: Duration::ZERO,
             sharing,
             uptake: Uptake::default(),
+            changed: Arc::default(),
             probes_max: means.probes_max,
             waiting: BTreeMap::new(),
             started: VecDeque::new(),
@@ -403,6 +406,7 @@ impl Effects {
         }
         let record = HistoryRecord { schema: SCHEMA, at: self.clock.rfc3339(now), decision };
         self.keeper.append(record, self.clock.wall_ms_at(now));
+        self.changed.notify_one();
     }
 
     /// From the start of the first attempt that failed to the decision.
@@ -414,7 +418,10 @@ impl Effects {
         self.started.get(place).map(|(_, at)| now - *at)
     }
 
-    fn emit(&mut self, event: Event, now: Instant) {
+    pub(super) fn emit(&mut self, event: Event, now: Instant) {
+        if matches!(event, Event::Commanded(_)) {
+            self.changed.notify_one();
+        }
         self.seq = self.seq.saturating_add(1);
         let at = self.clock.rfc3339(now);
         let record = EventRecord { schema: SCHEMA, seq: self.seq, at, event };

@@ -23,6 +23,7 @@ use crate::core::id::Revision;
 use crate::core::input::Input;
 use crate::core::time::Instant;
 use crate::daemon::alarm::Alarm;
+use crate::daemon::backup::{Backups, Notice};
 use crate::daemon::calls::OfferRounds;
 use crate::daemon::clock::Clock;
 use crate::daemon::dispatch::{Effects, Probed};
@@ -53,6 +54,7 @@ pub(crate) struct Queues {
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) looks: mpsc::Receiver<Look>,
     pub(crate) references: mpsc::Receiver<Answered>,
+    pub(crate) backups: mpsc::Receiver<Notice>,
 }
 
 /// What a round is about.
@@ -65,6 +67,7 @@ enum Turn {
     Source(SourceEvent),
     Look(Look),
     Reference(Answered),
+    Backup(Notice),
 }
 
 /// The engine and what it moves.
@@ -75,6 +78,7 @@ pub(crate) struct Driver {
     pub(crate) engine: Engine,
     pub(crate) effects: Effects,
     pub(crate) outputs: Outputs,
+    pub(crate) backups: Backups,
     pub(crate) surfaces: Surfaces,
     pub(crate) source: Source,
     pub(crate) watcher: Arc<Watcher>,
@@ -111,6 +115,7 @@ impl Driver {
                 Some(event) = queues.sources.recv() => Turn::Source(event),
                 Some(look) = queues.looks.recv() => Turn::Look(look),
                 Some(answered) = queues.references.recv() => Turn::Reference(answered),
+                Some(notice) = queues.backups.recv() => Turn::Backup(notice),
             };
             self.notice_lapse(wake);
             self.take(turn, wake);
@@ -128,6 +133,7 @@ impl Driver {
             Turn::Source(event) => self.on_source(event),
             Turn::Look(look) => self.on_look(look),
             Turn::Reference(answered) => self.on_reference(answered),
+            Turn::Backup(notice) => self.on_backup(notice),
         }
     }
 
@@ -238,6 +244,14 @@ impl Driver {
             }
             ReportKind::Warning(text) => tracing::warn!(%output, "{text}"),
         }
+    }
+
+    /// How backups stand has changed.
+    fn on_backup(&mut self, notice: Notice) {
+        if let Some(event) = notice {
+            self.effects.emit(event, self.clock.now());
+        }
+        self.drawn.outdate();
     }
 
     fn told_outputs(&mut self, revision: Revision) {

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use crate::core::id::ServiceName;
 use crate::core::record::HistoryRecord;
-use crate::store::{HistoryQuery, Store};
+use crate::store::backup::HISTORY_BYTES;
+use crate::store::{HistoryQuery, Saved, Store, history_line};
 use crate::telemetry::metric;
 
 /// Jobs waiting at most: a switch makes two, and there are a handful of switches an hour.
@@ -23,14 +24,21 @@ const QUEUE_MAX: usize = 1_024;
 /// Records kept in memory for the time that no store is there.
 const MEMORY_RECORDS_MAX: usize = 1_000;
 
+/// Records with the time they were made, oldest first.
+type Memory = VecDeque<(u64, HistoryRecord)>;
+
 enum Job {
     Save { snapshot: Vec<u8>, revision: u64, at_ms: u64, done: oneshot::Sender<bool> },
     Append { record: Box<HistoryRecord>, at_ms: u64 },
     Policy { text: Arc<str>, digest: [u8; 32], at_ms: u64 },
     History { query: Query, reply: oneshot::Sender<Vec<HistoryRecord>> },
+    Export { reply: oneshot::Sender<Option<Exported>> },
     Replace { store: Box<Store> },
     Stop,
 }
+
+/// What a backup is made from: the latest snapshot, and the history as it lies on disk.
+pub(crate) type Exported = (Saved, Vec<u8>);
 
 /// Which records are wanted.
 #[derive(Clone, Debug)]
@@ -55,15 +63,19 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread; without a store it keeps a short history in memory.
+    /// Starts the thread; without a store it keeps a short history in memory. `latest` is the
+    /// snapshot of the run before, where no store has it.
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub(crate) fn start(store: Option<Store>) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(
+        store: Option<Store>,
+        latest: Option<Saved>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || work(&queue, store))?;
+            .spawn(move || work(&queue, store, latest))?;
         Ok((Self { jobs }, thread))
     }
 
@@ -96,6 +108,13 @@ impl Keeper {
         answer.await.unwrap_or_default()
     }
 
+    /// What a backup is made from; `None` while there is no state, or the store does not answer.
+    pub(crate) async fn export(&self) -> Option<Exported> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Job::Export { reply });
+        answer.await.ok().flatten()
+    }
+
     /// Moves to another store.
     pub(crate) fn replace(&self, store: Store) {
         self.give(Job::Replace { store: Box::new(store) });
@@ -114,8 +133,8 @@ impl Keeper {
     }
 }
 
-fn work(queue: &Receiver<Job>, mut store: Option<Store>) {
-    let mut memory: VecDeque<HistoryRecord> = VecDeque::new();
+fn work(queue: &Receiver<Job>, mut store: Option<Store>, mut latest: Option<Saved>) {
+    let mut memory = Memory::new();
     while let Ok(job) = queue.recv() {
         match job {
             Job::Save { snapshot, revision, at_ms, done } => {
@@ -124,6 +143,9 @@ fn work(queue: &Receiver<Job>, mut store: Option<Store>) {
                 });
                 // The loop may have stopped waiting; then nobody needs the answer.
                 done.send(kept).ok();
+                // A backup is wanted most when our own disk is gone.
+                let saved = Saved { json: snapshot, revision, saved_at_ms: at_ms };
+                latest = Some(saved).filter(|_| !kept);
             }
             Job::Append { record, at_ms } => append(store.as_mut(), &mut memory, *record, at_ms),
             Job::Policy { text, digest, at_ms } => {
@@ -134,32 +156,47 @@ fn work(queue: &Receiver<Job>, mut store: Option<Store>) {
             Job::History { query, reply } => {
                 reply.send(history(store.as_ref(), &memory, &query)).ok();
             }
+            Job::Export { reply } => {
+                let saved = latest.clone().or_else(|| saved(store.as_ref()));
+                let exported = saved.map(|saved| (saved, lines(store.as_ref(), &memory)));
+                // Whoever asked may have given up.
+                reply.send(exported).ok();
+            }
             Job::Replace { store: other } => store = Some(*other),
             Job::Stop => break,
         }
     }
 }
 
-fn append(
-    store: Option<&mut Store>,
-    memory: &mut VecDeque<HistoryRecord>,
-    record: HistoryRecord,
-    at_ms: u64,
-) {
+/// The latest snapshot as it lies on disk.
+fn saved(store: Option<&Store>) -> Option<Saved> {
+    let read = store?.latest();
+    read.map_err(|error| tracing::warn!(%error, "state unreadable")).ok().flatten()
+}
+
+/// The history as it lies on disk, or would.
+fn lines(store: Option<&Store>, memory: &Memory) -> Vec<u8> {
+    let stored = store.map(|store| {
+        let read = store.history_lines(HISTORY_BYTES);
+        read.map_err(|error| tracing::warn!(%error, "history unreadable")).unwrap_or_default()
+    });
+    stored.unwrap_or_else(|| {
+        let line = |(at_ms, record): &(u64, HistoryRecord)| history_line(record, *at_ms).ok();
+        memory.iter().filter_map(line).collect::<String>().into_bytes()
+    })
+}
+
+fn append(store: Option<&mut Store>, memory: &mut Memory, record: HistoryRecord, at_ms: u64) {
     if let Some(store) = store {
         told("history", || store.append(&record, at_ms));
     }
     if memory.len() == MEMORY_RECORDS_MAX {
         memory.pop_front();
     }
-    memory.push_back(record);
+    memory.push_back((at_ms, record));
 }
 
-fn history(
-    store: Option<&Store>,
-    memory: &VecDeque<HistoryRecord>,
-    query: &Query,
-) -> Vec<HistoryRecord> {
+fn history(store: Option<&Store>, memory: &Memory, query: &Query) -> Vec<HistoryRecord> {
     let stored = store.and_then(|store| {
         let query = HistoryQuery {
             service: query.service.clone(),
@@ -172,7 +209,14 @@ fn history(
         let wanted = |record: &&HistoryRecord| {
             query.service.as_ref().is_none_or(|service| record.decision.service == *service)
         };
-        memory.iter().rev().filter(wanted).take(query.limit).cloned().collect()
+        memory
+            .iter()
+            .rev()
+            .map(|(_, record)| record)
+            .filter(wanted)
+            .take(query.limit)
+            .cloned()
+            .collect()
     })
 }
 

@@ -4,6 +4,7 @@
 //! end. It decides nothing: it tells the engine what happened and carries out what it asks.
 
 mod alarm;
+mod backup;
 mod begin;
 mod calls;
 mod clock;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod orders;
 mod outputs;
 mod readers;
+mod recover;
 mod references;
 mod reload;
 mod server;

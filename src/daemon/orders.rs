@@ -37,6 +37,13 @@ impl Driver {
                 self.source.waiting.push(reply);
                 self.watcher.poke();
             }
+            Request::Backup => {
+                let now = self.clock.now();
+                let snapshot = self.engine.snapshot(now);
+                // The keeper does it before it is asked for what to back up.
+                drop(self.effects.save(&snapshot, now));
+                self.backups.ask(reply);
+            }
             // The socket serves these itself, from the hub.
             Request::Watch => answer(reply, Ok(Answer::Watching)),
         }
@@ -158,6 +165,7 @@ impl Driver {
             changed
         });
         self.outputs.apply(&policy.outputs);
+        self.backups.apply(&policy);
         self.surfaces.apply(&policy);
         self.references.apply(&policy.references);
         self.effects.sharing.apply(&policy);

@@ -163,6 +163,7 @@ impl Driver {
         let mut document = self.effects.with_phases(document);
         self.effects.uptake.show(&mut document, now);
         document.references = self.references.documents(&self.clock);
+        document.backup = self.backups.document();
         let document = Arc::new(document);
         let gap = self.draw_gap();
         self.drawn.keep(&document, now, gap);

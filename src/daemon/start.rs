@@ -15,9 +15,10 @@ use crate::admin::vitals::Vitals;
 use crate::core::engine::{Engine, Restored};
 use crate::core::rng::mix;
 use crate::daemon::alarm::Alarm;
+use crate::daemon::backup::{Backups, Notice, Tools};
 use crate::daemon::begin::{Begun, begin};
 use crate::daemon::clock::Clock;
-use crate::daemon::dispatch::{Effects, Means};
+use crate::daemon::dispatch::{Effects, Means, Probed};
 use crate::daemon::driver::{Driver, Queues, Rounds};
 use crate::daemon::keeper::{Keeper, Query};
 use crate::daemon::lapse::Attention;
@@ -52,7 +53,8 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     let clock = Clock::start();
     let signals = options.handle_signals.then(Signals::install).transpose()?;
     let metrics = metric::install();
-    let Begun { policy, source, restored, store, secrets } = begin(&options, &clock)?;
+    let begun = Box::pin(begin(&options, &clock)).await?;
+    let Begun { policy, source, restored, store, latest, recovered, secrets } = begun;
     let (probed_sender, probed) = mpsc::channel(QUEUE_MAX);
     let (control_sender, control) = mpsc::channel(QUEUE_MAX);
     let (source_sender, sources) = mpsc::channel(QUEUE_MAX);
@@ -61,19 +63,12 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     let (look_sender, looks) = mpsc::channel(QUEUE_MAX);
     let readers = Readers::new(look_sender, metrics);
     let (answer_sender, references) = mpsc::channel(QUEUE_MAX);
+    let (notice_sender, backups) = mpsc::channel(QUEUE_MAX);
     let mut queues =
-        Queues { probed, control, sources, outputs: reports, feedback, looks, references };
+        Queues { probed, control, sources, outputs: reports, feedback, looks, references, backups };
 
-    let (keeper, store_thread) = Keeper::start(store)?;
-    let mut effects = Effects::new(Means {
-        clock,
-        policy: Arc::clone(&policy),
-        keeper,
-        hub: EventHub::new(),
-        prober: Prober::new().map_err(RunError::Probing)?,
-        probes_max: probes_max(),
-        probed: probed_sender,
-    });
+    let (keeper, store_thread) = Keeper::start(store, latest)?;
+    let mut effects = effects(clock, &policy, keeper, probed_sender)?;
     if options.command.is_some() {
         effects.uptake.with_child();
     }
@@ -100,9 +95,12 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
         .map(|command| Server::start(command, effects.child.subscribe(), &board, &options.shutdown))
         .transpose()?;
     let outputs = Outputs::new(board);
+    let stop = options.shutdown.child_token();
+    let backups = Backups::start(&policy, tools(&effects, notice_sender, recovered, stop));
     let parts = Parts {
         effects,
         outputs,
+        backups,
         source,
         watcher,
         requests: control_sender,
@@ -119,6 +117,35 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     Ok(code)
 }
 
+/// The means by which the engine's wishes are carried out.
+fn effects(
+    clock: Clock,
+    policy: &Arc<Policy>,
+    keeper: Keeper,
+    probed: mpsc::Sender<Probed>,
+) -> Result<Effects, RunError> {
+    Ok(Effects::new(Means {
+        clock,
+        policy: Arc::clone(policy),
+        keeper,
+        hub: EventHub::new(),
+        prober: Prober::new().map_err(RunError::Probing)?,
+        probes_max: probes_max(),
+        probed,
+    }))
+}
+
+/// What backups are made with.
+fn tools(
+    effects: &Effects,
+    notices: mpsc::Sender<Notice>,
+    recovered: Option<String>,
+    stop: CancellationToken,
+) -> Tools {
+    let (keeper, changed) = (effects.keeper.clone(), Arc::clone(&effects.changed));
+    Tools { clock: effects.clock, keeper, changed, notices, recovered, stop }
+}
+
 /// Tells this run from the one before and the one after.
 fn generation(clock: &Clock) -> Arc<str> {
     let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
@@ -128,6 +155,7 @@ fn generation(clock: &Clock) -> Arc<str> {
 struct Parts {
     effects: Effects,
     outputs: Outputs,
+    backups: Backups,
     source: Source,
     watcher: Arc<Watcher>,
     requests: mpsc::Sender<ControlRequest>,
@@ -137,7 +165,8 @@ struct Parts {
 
 /// Puts the parts together and lets the engine take its first step.
 fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> Driver {
-    let Parts { effects, mut outputs, source, watcher, requests, readers, answers } = parts;
+    let Parts { effects, mut outputs, backups, source, watcher, requests, readers, answers } =
+        parts;
     let clock = effects.clock;
     let sidecar = SidecarInfo {
         name: policy.sidecar.name.clone(),
@@ -163,6 +192,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         engine,
         effects,
         outputs,
+        backups,
         surfaces,
         source,
         watcher,
@@ -223,9 +253,9 @@ async fn drain(
     let now = driver.clock.now();
     let snapshot = driver.engine.snapshot(now);
     let saved = driver.effects.save(&snapshot, now);
-    let Driver { outputs, surfaces, effects, .. } = driver;
+    let Driver { outputs, backups, surfaces, effects, .. } = driver;
     let orderly = async {
-        tokio::join!(outputs.stop(), surfaces.stop());
+        tokio::join!(outputs.stop(), surfaces.stop(), backups.stopped());
         if tokio::time::timeout(LEAVE, effects.leave_servers()).await.is_err() {
             tracing::debug!("a session of a probe was left to its server");
         }

@@ -256,6 +256,10 @@ codes! {
              the path that stands for `{staged}` in its arguments, never under the final one.";
         UnknownEvent = "MF0801", "an unknown event",
             "`events` lists names of events as they appear in `watch`.";
+        BadBackupPlace = "MF0802", "not a place for backups",
+            "Backups go to a directory, on another disk than `state_dir`, or to a bucket of an S3\n\
+             server: `s3://bucket/prefix`. Give each sidecar a place of its own: a recovery takes the\n\
+             newest backup that is there.";
     }
     Warning {
         LiteralCredential = "MF0901", "a credential written into the policy",

@@ -38,6 +38,8 @@ pub struct PolicyDiff {
     pub child: bool,
     /// Whether the rules by which our own faults are told from theirs changed.
     pub isolation: bool,
+    /// Whether where backups go, or when they are made, changed.
+    pub backup: bool,
 }
 
 impl PolicyDiff {
@@ -51,6 +53,7 @@ impl PolicyDiff {
             sidecar: old.sidecar != new.sidecar,
             child: old.child != new.child,
             isolation: old.rules.isolation != new.rules.isolation || !same_references(old, new),
+            backup: old.backup != new.backup,
             ..Self::default()
         };
         diff.services(old, new);
@@ -86,6 +89,7 @@ impl PolicyDiff {
             ("sidecar name or state directory changed", self.sidecar),
             ("isolation rules changed", self.isolation),
             ("[child] changed", self.child),
+            ("backups changed", self.backup),
         ];
         let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let flags = flags.into_iter().filter(|(_, set)| *set);

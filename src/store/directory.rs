@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::core::record::HistoryRecord;
+use crate::store::backup::HISTORY_BYTES;
 use crate::store::document::encode;
 use crate::store::error::{SetAside, StoreError};
 use crate::store::files::{Dir, Found, find};
 use crate::store::history::{self, BOUNDS, History, HistoryQuery, Index};
 use crate::store::lock::Lock;
-use crate::store::slots::{Slots, examine};
+use crate::store::slots::{self, Slots, examine};
 
 const POLICY: &str = "policy";
 
@@ -52,6 +53,15 @@ pub struct Opened {
     pub warnings: Vec<SetAside>,
 }
 
+/// What was found in a directory that somebody else may hold.
+#[derive(Debug)]
+pub struct Peeked {
+    /// The newest snapshot that verifies.
+    pub snapshot: Option<Saved>,
+    /// The newest lines of the history, as a backup takes them.
+    pub history: Vec<u8>,
+}
+
 /// A state directory, held against other sidecars. Every call blocks on the disk.
 #[derive(Debug)]
 pub struct Store {
@@ -80,6 +90,22 @@ impl Store {
         let revision_floor = recovered.floor.max(history.revision());
         let store = Self { dir, slots, history, _lock: lock };
         Ok(Opened { store, snapshot: recovered.newest, revision_floor, warnings })
+    }
+
+    /// Reads what a backup is made from, whoever holds the directory. Changes nothing: a damaged
+    /// slot is passed over.
+    ///
+    /// # Errors
+    /// As [`Store::read_only`].
+    pub fn peek(path: &Path) -> Result<Peeked, StoreError> {
+        let reader = Self::read_only(path)?;
+        let history = match &reader.open {
+            Some((file, index)) => index
+                .lines(file, HISTORY_BYTES)
+                .map_err(StoreError::io("read", &path.join(history::NAME)))?,
+            None => Vec::new(),
+        };
+        Ok(Peeked { snapshot: slots::peek(path)?, history })
     }
 
     /// Opens a state directory to read its history, whoever holds it. Changes nothing.
@@ -112,6 +138,14 @@ impl Store {
         self.slots.save(&self.dir, &saved)
     }
 
+    /// The newest snapshot.
+    ///
+    /// # Errors
+    /// What the operating system refused.
+    pub fn latest(&self) -> Result<Option<Saved>, StoreError> {
+        slots::peek(self.dir.path())
+    }
+
     /// Moves the snapshots out of the way, because their content makes no sense to the caller.
     ///
     /// # Errors
@@ -138,6 +172,30 @@ impl Store {
     /// What the operating system refused.
     pub fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryRecord>, StoreError> {
         self.history.query(&self.dir, query)
+    }
+
+    /// The newest lines of the history as they lie on disk, oldest first; at most so many bytes.
+    ///
+    /// # Errors
+    /// What the operating system refused.
+    pub fn history_lines(&self, limit: usize) -> Result<Vec<u8>, StoreError> {
+        self.history.lines(&self.dir, limit)
+    }
+
+    /// Takes in lines of another history that this one does not have; durable on return.
+    ///
+    /// # Errors
+    /// What the operating system refused. The history before is still there.
+    pub fn merge_history(&mut self, lines: &[u8], now_ms: u64) -> Result<(), StoreError> {
+        self.history.merge(&self.dir, lines, now_ms)
+    }
+
+    /// Keeps bytes aside under a name of their own, for a person who may want them back.
+    ///
+    /// # Errors
+    /// What the operating system refused.
+    pub fn lay_aside(&self, name: &str, bytes: &[u8], now_ms: u64) -> Result<PathBuf, StoreError> {
+        self.dir.lay_aside(name, bytes, now_ms)
     }
 
     /// Saves the text of a policy that is good, with its references unresolved.

@@ -107,10 +107,29 @@ impl Dir {
         }
     }
 
+    /// Writes bytes under a name of their own, among what was set aside.
+    pub(super) fn lay_aside(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<PathBuf, StoreError> {
+        let path = self.vacant(name, now_ms);
+        let vacant = path.file_name().and_then(|name| name.to_str()).unwrap_or(name);
+        drop(self.replace(vacant, bytes)?);
+        self.prune();
+        Ok(path)
+    }
+
     fn vacant(&self, name: &str, now_ms: u64) -> PathBuf {
         let candidate = |ms| self.file(&format!("{name}{ASIDE}{ms}"));
         let mut free = (now_ms..).take(1000).map(candidate).filter(|path| !path.exists());
         free.next().unwrap_or_else(|| candidate(now_ms))
+    }
+
+    /// The name that a draft is for, if a file is one.
+    pub(super) fn draft_of(name: &str) -> Option<&str> {
+        name.strip_prefix('.')?.strip_suffix(DRAFT)
     }
 
     /// Drafts that a crash left behind.

@@ -9,7 +9,7 @@
 //! exactly between two lines cannot be told from a shorter one. What is too old or too much is
 //! forgotten at once, and removed from the file when it is more than the rest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -168,6 +168,29 @@ impl Index {
         self.entries.front().map_or(self.end, |oldest| oldest.start)
     }
 
+    /// The newest lines that verify, oldest first, each with its line break.
+    pub(super) fn lines(&self, file: &File, limit: usize) -> io::Result<Vec<u8>> {
+        let mut room = limit;
+        let fits = |entry: &&Entry| match room.checked_sub(entry.length + 1) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        };
+        let newest: Vec<&Entry> = self.entries.iter().rev().take_while(fits).collect();
+        let mut lines = Vec::new();
+        for entry in newest.into_iter().rev() {
+            let line = read_line(file, entry)?;
+            // A disk that went bad since is no reason to give up the lines that are good.
+            if verifies(&line) {
+                lines.extend_from_slice(&line);
+                lines.push(b'\n');
+            }
+        }
+        Ok(lines)
+    }
+
     /// The newest records that match, newest first. One that no longer verifies, or that a newer
     /// program wrote in words unknown to this one, is passed over.
     pub(super) fn query(
@@ -248,8 +271,7 @@ impl History {
     ) -> Result<(), StoreError> {
         let path = dir.file(NAME);
         let revision = record.decision.revision.get();
-        let json = serde_json::to_string(record).map_err(StoreError::Encode)?;
-        let line = format(at_ms, revision, &json);
+        let line = line(record, at_ms)?;
         if LINE < line.len() {
             return Err(StoreError::TooLarge { path, bytes: line.len(), limit: LINE });
         }
@@ -314,6 +336,33 @@ impl History {
         Ok(())
     }
 
+    /// The newest lines as they lie in the file, oldest first; at most so many bytes of them.
+    pub(super) fn lines(&self, dir: &Dir, limit: usize) -> Result<Vec<u8>, StoreError> {
+        let Some(file) = &self.file else { return Ok(Vec::new()) };
+        self.index.lines(file, limit).map_err(StoreError::io("read", &dir.file(NAME)))
+    }
+
+    /// Takes in lines of another history that this one does not have; what is there stays.
+    pub(super) fn merge(&mut self, dir: &Dir, lines: &[u8], now_ms: u64) -> Result<(), StoreError> {
+        let own = self.lines(dir, usize::MAX)?;
+        let all = own.split(|byte| *byte == b'\n').chain(lines.split(|byte| *byte == b'\n'));
+        let timed = |line| parse(line).map(|(at_ms, revision, _)| (at_ms, revision, line));
+        let all: BTreeSet<(u64, u64, &[u8])> = all.filter_map(timed).collect();
+        let file = dir.replace_with(NAME, |file| {
+            let mut writer = BufWriter::new(file);
+            writer.write_all(head_line(NAME, &[]).as_bytes())?;
+            for (_, _, line) in &all {
+                writer.write_all(line)?;
+                writer.write_all(b"\n")?;
+            }
+            writer.flush()
+        })?;
+        self.index = Index::build(&file).map_err(StoreError::io("read", &dir.file(NAME)))?;
+        self.index.trim(&self.bounds, now_ms);
+        (self.file, self.sound, self.torn) = (Some(file), true, false);
+        Ok(())
+    }
+
     pub(super) fn query(
         &self,
         dir: &Dir,
@@ -331,9 +380,23 @@ fn read_line(file: &File, entry: &Entry) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
+/// A record as it lies in the file, with its line break.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn line(record: &HistoryRecord, at_ms: u64) -> Result<String, StoreError> {
+    let json = serde_json::to_string(record).map_err(StoreError::Encode)?;
+    Ok(format(at_ms, record.decision.revision.get(), &json))
+}
+
 fn format(at_ms: u64, revision: u64, json: &str) -> String {
     let content = format!("{at_ms} {revision} {json}");
     format!("{:08x} {content}\n", crc32fast::hash(content.as_bytes()))
+}
+
+/// Whether a line is whole; its line break is not part of it.
+pub(super) fn verifies(line: &[u8]) -> bool {
+    parse(line).is_some()
 }
 
 /// Time, revision and record of a line that verifies.

@@ -12,6 +12,8 @@
 //! | `policy` | the last good policy, references unresolved | replaced |
 //! | `lock` | the holder's process id | under `flock`, so that it falls with its holder |
 //!
+//! Copies of them in another place are made by [`backup`].
+//!
 //! Each begins with a line that names its kind and format and carries a checksum; every part is
 //! covered by a checksum of its own. A file that is not what we would have written is set aside
 //! under another name and said, and whatever of it still verifies is used.
@@ -47,6 +49,7 @@
 //! A panic is an abort in the release build, so one damaged page would mean a sidecar that cannot
 //! start until a person deletes the file. That decides it.
 
+pub mod backup;
 mod directory;
 mod document;
 mod error;
@@ -55,7 +58,7 @@ mod history;
 mod lock;
 mod slots;
 
-pub use directory::{LastGood, Opened, Reader, Saved, Store};
+pub use directory::{LastGood, Opened, Peeked, Reader, Saved, Store};
 pub use error::{SetAside, StoreError};
-pub use history::{HISTORY_DAYS, HISTORY_RECORDS, HistoryQuery};
+pub use history::{HISTORY_DAYS, HISTORY_RECORDS, HistoryQuery, line as history_line};
 pub use slots::RESERVE;

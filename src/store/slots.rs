@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use rustix::fs::OFlags;
 
@@ -178,6 +179,19 @@ fn newest(found: &[Slot; 2]) -> (Option<usize>, u64) {
     let number = |slot: &Slot| slot.json.as_ref().and(slot.head.as_ref())?.number("save");
     let numbered = found.iter().enumerate().filter_map(|(at, slot)| Some((number(slot)?, at)));
     numbered.max().map_or((None, 0), |(save, at)| (Some(at), save))
+}
+
+/// The newest snapshot of a directory that somebody else may be writing to.
+pub(super) fn peek(path: &Path) -> Result<Option<Saved>, StoreError> {
+    let mut found = Vec::new();
+    for name in NAMES {
+        let Found::File(mut file) = find(&path.join(name), OFlags::RDONLY)? else { continue };
+        let Ok((head, json)) = examine("state", &mut file, LIMIT) else { continue };
+        let save = head.number("save");
+        let mut slot = Slot { file: None, head: Some(head), json: Some(json) };
+        found.extend(save.zip(slot.saved()));
+    }
+    Ok(found.into_iter().max_by_key(|(save, _)| *save).map(|(_, saved)| saved))
 }
 
 fn open_slot(

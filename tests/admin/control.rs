@@ -81,7 +81,7 @@ fn respond(request: Request) -> Option<Response> {
             Ok(Answer::History(fixture::history().into_iter().take(query.n).collect()))
         }
         Request::Policy => Ok(Answer::Policy(fixture::document().policy)),
-        Request::Reload => return None,
+        Request::Reload | Request::Backup => return None,
     })
 }
 

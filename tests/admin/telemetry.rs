@@ -12,8 +12,8 @@ use mcp_failover::core::id::{EndpointName, Revision, ServiceName};
 use mcp_failover::core::outcome::Outcome;
 use mcp_failover::telemetry::log::{self, Format};
 use mcp_failover::telemetry::metric::{
-    self, AlertResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases, ProxyLabels, Reload,
-    Stall, WatchMode,
+    self, AlertResult, BackupResult, CATALOGUE, HookResult, Kind, MetricsHandle, Phases,
+    ProxyLabels, Reload, Stall, WatchMode,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -109,6 +109,8 @@ fn say_everything() {
     metric::hook_ran("env", HookResult::Timeout);
     say_of_a_proxy(&service);
     metric::store_written(true, second);
+    metric::backup(BackupResult::Stored, second);
+    metric::backup_good(1_700_000_000.0, 3_120, 24);
     metric::alert("pager", AlertResult::Delivered);
     metric::alerts_queued("pager", 1);
     metric::admin_request("status", 200);

@@ -3,7 +3,7 @@
 use super::Place;
 
 /// Every command, with arguments that make it print help.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "run",
     "exec",
     "check",
@@ -22,6 +22,8 @@ const COMMANDS: [&str; 25] = [
     "watch",
     "render",
     "reload",
+    "backup",
+    "restore",
     "init",
     "schema",
     "healthcheck",

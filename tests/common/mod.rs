@@ -3,6 +3,7 @@
 pub(crate) mod again;
 pub(crate) mod binary;
 pub(crate) mod rig;
+pub(crate) mod s3;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 

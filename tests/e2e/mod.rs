@@ -1,5 +1,6 @@
 //! The whole sidecar as a process, between real upstreams and real readers.
 
+mod backup;
 mod clients;
 mod isolation;
 mod lifecycle;

@@ -62,6 +62,7 @@ fn policy(home: &Home, primary: &Upstream, backup: &Upstream, admin: &str) -> St
              headers = { Authorization = \"Bearer ${endpoint.env.SEARCH_KEY}\" }",
         )
         .replace("listen = \"off\"", &format!("listen = \"{admin}\""))
+        + &format!("[backup]\nto = \"{}\"\n", home.path("backups").display())
 }
 
 #[test]
@@ -93,6 +94,8 @@ fn a_canary_in_the_policy_is_found_only_where_it_belongs() {
         let requests = backup.requests();
         eventually("a few more probes", || (backup.requests() > requests + 2).then_some(()));
     }
+    let backed_up = sidecar.ask(&serde_json::json!({ "request": "backup" })).expect("an answer");
+    assert_eq!(backed_up["ok"], true, "{backed_up}");
     home.write_policy(&text.replace("${CANARY}", "${CANARY}\u{7f}"));
     sidecar.wait_until("an invalid policy", |status| {
         status.pointer("/policy/valid") == Some(&false.into())
@@ -116,5 +119,6 @@ fn a_canary_in_the_policy_is_found_only_where_it_belongs() {
         assert_clean(&format!("{arguments:?}"), &format!("{out}{err}"));
     }
     assert!(sidecar.terminate().success());
+    assert!(fs::read_dir(home.path("backups")).expect("backups").count() > 0);
     scan(&folder);
 }

@@ -2,6 +2,7 @@
 
 use mcp_failover::policy::{Diagnostics, compile};
 
+mod backup;
 pub(crate) mod given;
 mod golden;
 mod meaning;

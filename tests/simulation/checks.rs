@@ -252,7 +252,8 @@ impl Checks {
             | Event::Switched(_)
             | Event::Commanded(_)
             | Event::RulesReplaced { .. }
-            | Event::Output { failure: None, .. } => {}
+            | Event::Output { failure: None, .. }
+            | Event::Backup { .. } => {}
             Event::Ineffective { .. } => self.saw("ineffective"),
             Event::Effective { .. } => self.saw("effective at last"),
         }

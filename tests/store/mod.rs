@@ -1,5 +1,7 @@
 //! The state directory against crashes, damage, full disks and other sidecars.
 
+mod backup;
+mod bucket;
 mod crash;
 mod damage;
 mod keeping;

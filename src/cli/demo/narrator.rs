@@ -167,7 +167,8 @@ pub(super) fn event(event: &Event, timeline: &mut Timeline) -> Result<(), Failur
         | Event::Commanded(_)
         | Event::Output { .. }
         | Event::Ineffective { .. }
-        | Event::Effective { .. }) => {
+        | Event::Effective { .. }
+        | Event::Backup { .. }) => {
             timeline.line(tone, &words(other.label()), log::describe(other).sentence)
         }
     }

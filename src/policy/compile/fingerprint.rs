@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::policy::interpolate::Value;
-use crate::policy::model::{Content, Digest, Endpoint, File, Output, Policy, Probe};
+use crate::policy::model::{BackupPlace, Content, Digest, Endpoint, File, Output, Policy, Probe};
 
 /// Gathers what is to be hashed: formatting writes many small pieces, and hashing each of them
 /// costs more than hashing them together.
@@ -123,6 +123,14 @@ pub(super) fn digest(policy: &Policy) -> Digest {
     for alert in &policy.alerts {
         feed.part(alert.url.expose().as_bytes());
         alert.headers.iter().for_each(|(_, value)| feed.part(value.expose().as_bytes()));
+    }
+    if let Some(backup) = &policy.backup {
+        feed.shape(backup);
+        if let BackupPlace::Bucket(bucket) = &backup.to {
+            let token = bucket.session_token.iter();
+            let secrets = [&bucket.access_key, &bucket.secret_key].into_iter().chain(token);
+            secrets.for_each(|secret| feed.part(secret.expose().as_bytes()));
+        }
     }
     Digest(feed.digest())
 }

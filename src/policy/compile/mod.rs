@@ -4,6 +4,7 @@
 //! beside it are still checked. Whether the result may be used is decided once, at the end.
 
 mod address;
+mod backup;
 mod cadence;
 mod check;
 mod credential;
@@ -119,6 +120,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
     let outputs = output::build_all(file, &built, ctx);
     let child = output::child(file.child.as_ref(), &built, ctx);
     let alerts = surface::alerts(file.alerts.as_ref(), ctx);
+    let backup = backup::build(file.backup.as_ref(), &sidecar.state_dir, ctx);
     let rules = Rules {
         services: built
             .iter()
@@ -140,6 +142,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         outputs,
         child,
         alerts,
+        backup,
         secret_files: std::mem::take(&mut ctx.files).into_keys().collect(),
     };
     policy.digest = fingerprint::digest(&policy);

@@ -2,6 +2,7 @@
 //!
 //! Every value in here has been checked by `policy::compile`; nobody downstream validates again.
 
+mod backup;
 mod output;
 mod probe;
 
@@ -16,6 +17,7 @@ use crate::core::id::{EndpointName, ServiceName};
 use crate::core::rules::Rules;
 use crate::policy::secret::Secret;
 
+pub use backup::*;
 pub use output::*;
 pub use probe::*;
 
@@ -58,6 +60,8 @@ pub struct Policy {
     pub child: Child,
     /// Who is told of events.
     pub alerts: Vec<Alert>,
+    /// Where copies of state and history go; `None` without one.
+    pub backup: Option<Arc<Backup>>,
     /// Every file the policy reads a secret from; a change of one is a reload.
     pub secret_files: Vec<PathBuf>,
 }

@@ -30,6 +30,8 @@ tables! {
         child: Option<Child>,
         /// Who is told of events.
         alerts: Option<List<Alert>>,
+        /// Where copies of state and history go.
+        backup: Option<Backup>,
     }
 
     /// Who this sidecar is and where its state lives.
@@ -212,6 +214,42 @@ tables! {
         events: Option<List<Text>>,
         /// Deadline of one delivery; "10s" by default.
         timeout: Option<Positive>,
+    }
+
+    /// Where copies of state and history go, and what is made of them.
+    struct Backup {
+        /// A directory, or `s3://bucket/prefix`: one place a sidecar.
+        to: Need<Text>,
+        /// Gap between two looks at whether there is something new; "15m" by default.
+        interval: Option<Positive>,
+        /// How long after a move, or an order of a person, a backup is made; "10s" by default.
+        after_switch: Option<NonNegative>,
+        /// Backups kept; 24 by default.
+        keep: Option<Int<2, 1000>>,
+        /// Whether a start without state takes up the newest good backup; false by default.
+        recover: Option<At<bool>>,
+        /// How long such a start may wait for it, at most "30s"; "5s" by default.
+        recover_timeout: Option<Positive>,
+        /// S3: address of the server; that of AWS for the region by default.
+        endpoint: Option<Text>,
+        /// S3: the region; `${AWS_REGION:-us-east-1}` by default.
+        region: Option<Text>,
+        /// S3: whether the bucket stands in the path instead of the host name; true by default where `endpoint` is given.
+        path_style: Option<At<bool>>,
+        /// S3: who asks; the usual variables (`AWS_ACCESS_KEY_ID`, …) by default.
+        credentials: Option<BackupCredentials>,
+        /// S3: file with the certificates to trust, as PEM, instead of the platform's.
+        ca_file: Option<Text>,
+    }
+
+    /// Who asks an S3 server.
+    struct BackupCredentials {
+        /// The key's id; `${AWS_ACCESS_KEY_ID}` by default.
+        access_key: Option<Text>,
+        /// The key; `${AWS_SECRET_ACCESS_KEY}` by default.
+        secret_key: Option<Text>,
+        /// The token of a temporary key; `${AWS_SESSION_TOKEN}`, if there is one, by default.
+        session_token: Option<Text>,
     }
 
     /// A quota: so many calls within so long.

@@ -92,6 +92,16 @@ fn say(event: &Event) -> (Level, String) {
             Level::INFO,
             format!("{output} follows {service} after all, revision {revision} is in use"),
         ),
+        Event::Backup { to, failure } => backed_up(to, failure.as_deref()),
+    }
+}
+
+fn backed_up(to: &str, failure: Option<&str>) -> (Level, String) {
+    match failure {
+        Some(failure) => {
+            (Level::WARN, format!("the state cannot be backed up to {to}: failed to {failure}"))
+        }
+        None => (Level::INFO, format!("the state is backed up to {to} again")),
     }
 }
 
@@ -162,7 +172,8 @@ fn about(event: &Event) -> (Option<String>, Option<String>) {
         Event::Isolation { .. }
         | Event::Commanded(_)
         | Event::RulesReplaced { .. }
-        | Event::Output { .. } => (None, None),
+        | Event::Output { .. }
+        | Event::Backup { .. } => (None, None),
     }
 }
 

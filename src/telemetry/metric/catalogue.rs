@@ -218,6 +218,16 @@ catalogue! {
         "Writes of state to disk: ok, failed.";
     STORE_WRITE_DURATION: Histogram Seconds "mcp_failover_store_write_duration_seconds" [] LOCAL
         "Time a durable write of state took.";
+    BACKUPS: Counter Count "mcp_failover_backups_total" ["result"]
+        "Attempts at a backup of the state: stored, unchanged, failed.";
+    BACKUP_DURATION: Histogram Seconds "mcp_failover_backup_duration_seconds" [] ATTEMPT
+        "Time an attempt at a backup took.";
+    BACKUP_LAST_GOOD: Gauge Seconds "mcp_failover_backup_last_good_timestamp_seconds" []
+        "When the newest backup was last seen to be good and of the present state.";
+    BACKUP_BYTES: Gauge Bytes "mcp_failover_backup_size_bytes" []
+        "Size of the newest good backup.";
+    BACKUPS_KEPT: Gauge Count "mcp_failover_backups_kept" []
+        "Backups that are there.";
     ALERTS: Counter Count "mcp_failover_alerts_total" ["alert" "result"]
         "Alerts: delivered, retried, rejected, expired, dropped.";
     ALERTS_QUEUED: Gauge Count "mcp_failover_alerts_queued" ["alert"]

@@ -220,7 +220,8 @@ pub fn event(event: &Event) {
         | Event::RulesReplaced { .. }
         | Event::Output { .. }
         | Event::Ineffective { .. }
-        | Event::Effective { .. } => {}
+        | Event::Effective { .. }
+        | Event::Backup { .. } => {}
     }
 }
 
@@ -416,6 +417,35 @@ pub fn proxy_first_byte(output: &str, service: &ServiceName, span: Duration) {
 pub fn store_written(ok: bool, span: Duration) {
     add(&STORE_WRITES, &[result_label(ok)], 1);
     observe(&STORE_WRITE_DURATION, &[], span);
+}
+
+/// What became of one attempt at a backup of the state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BackupResult {
+    /// One was stored.
+    Stored,
+    /// The newest one is of the same state, and good.
+    Unchanged,
+    /// Neither.
+    Failed,
+}
+
+/// An attempt at a backup ended.
+pub fn backup(result: BackupResult, span: Duration) {
+    let label = match result {
+        BackupResult::Stored => "stored",
+        BackupResult::Unchanged => "unchanged",
+        BackupResult::Failed => "failed",
+    };
+    add(&BACKUPS, &[label], 1);
+    observe(&BACKUP_DURATION, &[], span);
+}
+
+/// The newest backup is good: at `now`, in seconds since 1970-01-01 UTC, it was of the present state.
+pub fn backup_good(now: f64, bytes: u64, kept: usize) {
+    set(&BACKUP_LAST_GOOD, &[], now);
+    set(&BACKUP_BYTES, &[], float(bytes));
+    set(&BACKUPS_KEPT, &[], float(kept));
 }
 
 /// What became of an alert.
