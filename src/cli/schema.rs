@@ -16,7 +16,7 @@ pub(crate) struct Schema;
 impl Schema {
     #[expect(clippy::unused_self, reason = "every command is run the same way")]
     pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
-        terminal.print_json(&schema::json())?;
+        terminal.print(schema::TEXT)?;
         Ok(Exit::Fine)
     }
 }

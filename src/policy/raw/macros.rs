@@ -6,12 +6,12 @@ macro_rules! tables {
         $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
     })*) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, Default, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields)]
+        #[derive(Clone, Debug, Default)]
+        #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
         pub(crate) struct $name {
             $($(#[$field_meta])* pub(crate) $field: $type,)*
             /// Where it stands.
-            #[schemars(skip)]
+            #[cfg_attr(test, schemars(skip))]
             pub(crate) at: $crate::policy::raw::Place,
         }
 
@@ -47,9 +47,10 @@ macro_rules! choices {
         $($(#[$variant_meta:meta])* $variant:ident = $text:tt,)*
     })*) => {$(
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, schemars::JsonSchema)]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         pub(crate) enum $name {
-            $($(#[$variant_meta])* #[schemars(rename = $text)] $variant,)*
+            $($(#[$variant_meta])* #[cfg_attr(test, schemars(rename = $text))] $variant,)*
         }
 
         impl $name {

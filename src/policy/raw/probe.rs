@@ -1,5 +1,6 @@
 //! The tables of checks. The comments here become the descriptions in the JSON Schema.
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::policy::raw::macros::{choices, tables};
@@ -344,6 +345,7 @@ impl Read for At<AddressChoice> {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for AddressChoice {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Addresses".into()

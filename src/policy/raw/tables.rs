@@ -1,5 +1,6 @@
 //! The tables of the file. The comments here become the descriptions in the JSON Schema.
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::policy::raw::macros::{choices, tables};
@@ -374,6 +375,7 @@ impl Read for At<Cost> {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Cost {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Cost".into()

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
@@ -373,6 +374,7 @@ whole!([] Text, [T] At<T>, [const A: u32, const B: u32] Int<A, B>, [const A: u32
 whole!([] NonNegative, [] Positive, [T] List<T>, [T] OneOrMany<T>, [] Json);
 
 /// How single values appear in the JSON Schema.
+#[cfg(test)]
 macro_rules! schema {
     ($([$($generics:tt)*] $type:ty, |$generator:ident| $schema:expr;)*) => {$(
         impl<$($generics)*> JsonSchema for $type {
@@ -391,7 +393,9 @@ macro_rules! schema {
     )*};
 }
 /// What the schema says of a duration.
+#[cfg(test)]
 const DURATION: &str = r"^\s*([0-9]+\s*(d|h|m|s|ms)\s*)+$";
+#[cfg(test)]
 schema! {
     [] Text, |_generator| json_schema!({ "type": "string" });
     [T: JsonSchema] At<T>, |generator| generator.subschema_for::<T>();
