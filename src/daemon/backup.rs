@@ -25,7 +25,7 @@ use crate::core::rng::Rng;
 use crate::daemon::clock::{Clock, rfc3339};
 use crate::daemon::keeper::Keeper;
 use crate::policy::model::{self, Policy};
-use crate::store::backup::{Backup, BackupError, Made, Parts, Round, Vault, make};
+use crate::store::backup::{Backup, BackupError, Made, Name, Parts, Round, Vault, make};
 use crate::telemetry::metric::{self, BackupResult};
 
 /// How long an attempt may take: less than whoever asks for one waits.
@@ -134,6 +134,8 @@ impl Backups {
 struct Work {
     policy: Arc<model::Backup>,
     vault: Result<Vault, Arc<str>>,
+    /// The newest backup as we left it.
+    left: Option<Name>,
     document: BackupDocument,
 }
 
@@ -223,7 +225,7 @@ impl Maker {
             recovered_from: self.tools.recovered.clone(),
             ..BackupDocument::default()
         };
-        self.work = Some(Work { policy, vault, document });
+        self.work = Some(Work { policy, vault, left: None, document });
         (self.failures, self.told, self.due) = (0, false, None);
         self.hurry();
         self.say(None);
@@ -280,6 +282,12 @@ impl Maker {
             Ok(round) => {
                 let now_ms = self.tools.clock.wall_ms();
                 took_well(&mut work.document, &round, (now_ms, took));
+                let foreign = round.before > work.left && work.left.is_some();
+                if foreign {
+                    let help = "give each sidecar a place of its own, or a recovery takes the other's state";
+                    tracing::warn!(to = work.document.to, help, "somebody else backs up there too");
+                }
+                work.left = Some(round.name);
                 let wait = added(work.policy.interval, &mut self.rng, JITTER);
                 let answer = Ok(Answer::Backup(work.document.clone()));
                 self.failures = 0;

@@ -212,6 +212,23 @@ fn a_sidecar_without_a_disk_of_its_own_is_backed_up_and_comes_back() {
 }
 
 #[test]
+fn two_who_share_a_place_are_told() {
+    let world = World::new(in_a_folder);
+    let sidecar = world.start(false);
+    let ask = || sidecar.ask(&json!({"request": "backup"})).expect("an answer");
+    world.home.wait_for_active("primary");
+    let name = ask()["data"]["newest"].as_str().expect("a name").to_owned();
+    assert_eq!(ask()["ok"], true);
+    assert!(!world.home.log().contains("somebody else"), "it is alone");
+    let folder = world.home.path("backups");
+    let rest = name.get("mcp-failover-2026".len()..).expect("a year and more");
+    let later = format!("mcp-failover-2099{rest}");
+    fs::copy(folder.join(&name), folder.join(later)).expect("a copy");
+    assert_eq!(ask()["ok"], true);
+    eventually("a warning", || world.home.log().contains("somebody else backs up").then_some(()));
+}
+
+#[test]
 fn a_broken_backup_is_said_and_the_one_before_it_taken() {
     let world = World::new(in_a_folder);
     let before = live_through_something(&world);

@@ -22,6 +22,8 @@ pub struct Round {
     pub bytes: u64,
     /// How it came about.
     pub made: Made,
+    /// The newest one that was there before.
+    pub before: Option<Name>,
     /// How many are there now.
     pub kept: usize,
     /// Why an old one could not be removed.
@@ -51,11 +53,13 @@ pub async fn make(
     let mut listed = vault.list().await?;
     let (facts, revision) = (backup.facts(), backup.revision().get());
     let newest = listed.first().copied();
+    let before = newest.map(|newest| newest.name);
     if let Some(Listed { name, bytes }) = newest.filter(|newest| newest.name.facts == facts)
         && good(vault, name).await?
     {
         let left = prune(vault, &mut listed, keep).await;
-        return Ok(Round { name, bytes, made: Made::Unchanged, kept: listed.len(), left });
+        let (made, kept) = (Made::Unchanged, listed.len());
+        return Ok(Round { name, bytes, made, before, kept, left });
     }
     let after = newest.map_or(0, |newest| newest.name.stamp_ms.saturating_add(1));
     let name = Name { stamp_ms: now_ms.max(after), revision, facts };
@@ -72,7 +76,7 @@ pub async fn make(
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     listed.insert(0, Listed { name, bytes: size });
     let left = prune(vault, &mut listed, keep).await;
-    Ok(Round { name, bytes: size, made: Made::Stored, kept: listed.len(), left })
+    Ok(Round { name, bytes: size, made: Made::Stored, before, kept: listed.len(), left })
 }
 
 /// Whether a backup verifies; that it does not is no error.
