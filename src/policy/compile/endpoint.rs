@@ -45,21 +45,6 @@ impl Built {
     }
 }
 
-/// The keys of a probe that an endpoint may not change.
-const PER_SERVICE: [&str; 11] = [
-    "interval",
-    "fast_interval",
-    "down_interval",
-    "down_interval_max",
-    "standby_interval",
-    "timeout",
-    "rise",
-    "fall",
-    "jitter",
-    "cost",
-    "type",
-];
-
 /// Builds one endpoint.
 pub(super) fn build(
     raw: &crate::policy::raw::Endpoint,
@@ -177,7 +162,7 @@ fn env(raw: Option<&Map<Text>>, endpoint: &str, ctx: &mut Ctx<'_>) -> BTreeMap<S
 fn own_probe(raw: Option<&Probe>, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Option<Probe> {
     let raw = raw?;
     for (key, span) in &raw.at.keys {
-        if PER_SERVICE.contains(key) {
+        if probe::keys::TIMED.contains(key) {
             let message = format!("`{key}` cannot differ between the endpoints of a service");
             ctx.error(Code::NotApplicable, *span, message, "set it in the service's probe");
         }

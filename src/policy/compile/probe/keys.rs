@@ -7,8 +7,8 @@ use crate::policy::code::Code;
 use crate::policy::compile::address::Located;
 use crate::policy::raw::{self, Ctx, Place, ProbeKind};
 
-/// The keys that say when a probe runs, and what it is.
-pub(super) const TIMED: [&str; 11] = [
+/// The keys that say when a probe runs, and what it is: those that an endpoint may not change.
+pub(in crate::policy::compile) const TIMED: [&str; 11] = [
     "type",
     "interval",
     "fast_interval",

@@ -5,7 +5,7 @@
 
 mod expect;
 mod http;
-mod keys;
+pub(super) mod keys;
 mod mcp;
 mod server;
 mod several;
