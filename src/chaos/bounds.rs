@@ -173,3 +173,75 @@ impl Bounds {
 fn stretched(gap: Duration, jitter_permille: u32) -> Duration {
     gap + gap.saturating_mul(jitter_permille) / 1000
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chaos::lab::Book;
+
+    fn quick() -> ServiceRules {
+        let book = Book::built_in().expect("our own policy");
+        let part = book.services.into_iter().next().expect("a service").part;
+        (*part.expect("a service that can be played").rules).clone()
+    }
+
+    #[test]
+    fn a_detection_bound_is_that_of_the_schedule_and_the_allowance() {
+        let rules = quick();
+        let bounds = Bounds::new(&rules, Duration::from_millis(5));
+        // 300 ms and a tenth of jitter, two confirmations of 60 ms; a timeout of 1 s.
+        assert_eq!(bounds.detection(Fault::Killed), Duration::from_millis(455));
+        assert_eq!(bounds.detection(Fault::Partitioned), Duration::from_millis(1455));
+        assert_eq!(bounds.publish(), Duration::from_millis(55));
+    }
+
+    #[test]
+    fn only_a_better_tier_an_automatic_mode_and_a_budget_bring_a_service_back() {
+        let returns = |change: fn(&mut ServiceRules)| {
+            let mut rules = quick();
+            change(&mut rules);
+            Bounds::new(&rules, Duration::ZERO).returns()
+        };
+        assert!(returns(|_| {}));
+        assert!(!returns(|rules| rules.failover.failback.mode = FailbackMode::Manual));
+        assert!(!returns(|rules| rules.failover.failback.mode = FailbackMode::Never));
+        assert!(!returns(|rules| rules.failover.budget = 2));
+        assert!(!returns(|rules| rules.endpoints.iter_mut().for_each(|one| one.tier = 0)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_longer_outage_never_shortens_a_bound(
+            out in 0_u64..10_000_000, more in 0_u64..10_000_000, outages in 1_u32..10,
+        ) {
+            let bounds = Bounds::new(&quick(), Duration::ZERO);
+            let (out, longer) = (Duration::from_millis(out), Duration::from_millis(out + more));
+            for fault in [Fault::Killed, Fault::Partitioned, Fault::RateLimited(longer)] {
+                prop_assert!(bounds.recovery(fault, out) <= bounds.recovery(fault, longer));
+                let failback = bounds.failback(fault, out, outages);
+                prop_assert!(failback <= bounds.failback(fault, longer, outages + 1));
+                prop_assert!(failback > bounds.recovery(fault, out));
+                prop_assert!(failback >= quick().failover.failback.hold);
+            }
+        }
+
+        #[test]
+        fn what_the_machine_is_allowed_is_in_every_bound(
+            allowance in 0_u64..100_000, out in 0_u64..100_000,
+        ) {
+            let (allowance, out) = (Duration::from_millis(allowance), Duration::from_millis(out));
+            let (bare, wide) =
+                (Bounds::new(&quick(), Duration::ZERO), Bounds::new(&quick(), allowance));
+            for fault in [Fault::Killed, Fault::Exhausted] {
+                prop_assert_eq!(wide.detection(fault), bare.detection(fault) + allowance);
+                prop_assert_eq!(wide.switch(fault), bare.switch(fault) + allowance);
+                prop_assert_eq!(wide.recovery(fault, out), bare.recovery(fault, out) + allowance);
+                let (wide, bare) =
+                    (wide.failback(fault, out, 1), bare.failback(fault, out, 1));
+                prop_assert_eq!(wide, bare + allowance);
+            }
+        }
+    }
+}

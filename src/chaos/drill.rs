@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::control_client::Client;
 use crate::admin::document::{EndpointDocument, StatusDocument};
-use crate::admin::protocol::{Answer, Request};
+use crate::admin::protocol::{Answer, HistoryQuery, Request};
 use crate::chaos::bounds::{Bounds, START};
 use crate::chaos::fault::Fault;
 use crate::chaos::lab::{CONTROL, ENV, Holding, Lab, LabError, Part};
@@ -23,7 +23,7 @@ use crate::chaos::observe::{
 };
 use crate::chaos::scenario::{Cast, Goal, Plan, Scenario, Step, Whom};
 use crate::chaos::verdict::{Aftermath, Judgement, Verdict, judge};
-use crate::core::action::Event;
+use crate::core::action::{Decision, Event};
 use crate::core::health::Health;
 use crate::core::id::EndpointName;
 use crate::core::outcome::Verdict as OutcomeVerdict;
@@ -208,6 +208,8 @@ impl<'a> Drill<'a> {
             self.notes.mark(Mark::SteadyAgain);
         }
         let later = self.holding().await;
+        let history = self.history().await;
+        self.notes.with(|log| log.history = history);
         if self.lab.lost_its_sidecar() {
             self.notes.mark(Mark::Lost);
         }
@@ -389,6 +391,23 @@ impl<'a> Drill<'a> {
             | Answer::History(_)
             | Answer::Policy(_)
             | Answer::Backup(_)
+            | Answer::Watching => None,
+        }
+    }
+
+    /// Every move that the sidecar remembers.
+    async fn history(&self) -> Option<Vec<Decision>> {
+        let query = HistoryQuery { service: None, n: HistoryQuery::COUNT_MAX };
+        let mut client = Client::connect(&self.lab.path(CONTROL)).await.ok()?;
+        match client.call(&Request::History { query }).await.ok()? {
+            Answer::History(records) => {
+                Some(records.into_iter().map(|record| record.decision).collect())
+            }
+            Answer::Pong(_)
+            | Answer::Status(_)
+            | Answer::Explanation(_)
+            | Answer::Receipt(_)
+            | Answer::Policy(_)
             | Answer::Watching => None,
         }
     }

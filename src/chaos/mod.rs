@@ -16,6 +16,7 @@
 //! 4. The same seed gives the same script.
 
 pub mod bounds;
+pub mod check;
 pub mod drill;
 pub mod fault;
 pub mod lab;

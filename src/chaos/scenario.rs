@@ -160,6 +160,8 @@ pub enum Promise {
     Moves(u32),
     /// How often the loss of all endpoints is told.
     AllDownTold(u32),
+    /// Calls are as quick after everything as before, but for a quarter and so much.
+    AsQuick(Duration),
     /// No call may fail at all, or outside the time between fault and switch.
     FailedCalls(Failing),
 }
@@ -243,6 +245,7 @@ impl Scenario {
         author.pause(offset);
         (self.script)(&mut author);
         author.pause(LOOK);
+        author.promise(Promise::AsQuick(cast.bounds.allowance()));
         let Author { steps, promises, .. } = author;
         let (service, home) = (cast.rules.name.clone(), cast.home.clone());
         Plan { scenario: *self, seed, service, home, steps, promises }
@@ -569,4 +572,94 @@ pub const CATALOGUE: [Scenario; 14] = [
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Scenario> {
     CATALOGUE.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chaos::lab::Book;
+
+    fn with_plan<T>(
+        scenario: &Scenario,
+        seed: u64,
+        look: impl FnOnce(&ServiceRules, Plan) -> T,
+    ) -> T {
+        let book = Book::built_in().expect("our own policy");
+        let part =
+            book.services.first().expect("a service").part.clone().expect("it can be played");
+        let bounds = Bounds::new(&part.rules, Duration::ZERO);
+        let home = part.rules.endpoints.first().expect("an endpoint").name.clone();
+        let pace = Duration::from_millis(20);
+        let plan = scenario.plan(&Cast { rules: &part.rules, home, bounds, pace }, seed);
+        look(&part.rules, plan)
+    }
+
+    #[test]
+    fn each_scenario_has_a_name_of_its_own_by_which_it_is_found() {
+        let names: BTreeSet<&str> = CATALOGUE.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), CATALOGUE.len());
+        assert!(CATALOGUE.iter().all(|scenario| find(scenario.name) == Some(scenario)));
+        assert_eq!(find("nothing"), None);
+    }
+
+    /// Whom a fault is still on when the script is over.
+    fn still_faulty(plan: &Plan) -> (bool, bool) {
+        let (mut home, mut others) = (false, false);
+        for step in &plan.steps {
+            let (whom, faulty) = match step {
+                Step::Arm(whom, _) => (*whom, true),
+                Step::Heal(whom) => (*whom, false),
+                Step::Pause(_)
+                | Step::Await(..)
+                | Step::Spoil
+                | Step::Mend
+                | Step::Kill
+                | Step::Restart => continue,
+            };
+            match whom {
+                Whom::Home => home = faulty,
+                Whom::Others => others = faulty,
+                Whom::All => (home, others) = (faulty, faulty),
+            }
+        }
+        (home, others)
+    }
+
+    proptest! {
+        #[test]
+        fn a_script_follows_from_its_seed_and_undoes_what_it_does(
+            seed in any::<u64>(), at in 0..CATALOGUE.len(),
+        ) {
+            let scenario = CATALOGUE.get(at).expect("a scenario");
+            let (steps, again) = with_plan(scenario, seed, |_, plan| {
+                let again = with_plan(scenario, seed, |_, again| again.steps);
+                (plan.steps, again)
+            });
+            prop_assert_eq!(steps, again);
+            with_plan(scenario, seed, |rules, plan| {
+                assert_eq!(still_faulty(&plan), (false, false));
+                let count = |wanted: &Step| plan.steps.iter().filter(|step| *step == wanted).count();
+                assert_eq!(count(&Step::Spoil), count(&Step::Mend));
+                assert_eq!(count(&Step::Kill), count(&Step::Restart));
+                let moves = |one: &Promise| matches!(one, Promise::Moves(_));
+                assert_eq!(plan.promises.iter().filter(|one| moves(one)).count(), 1);
+                let first = plan.steps.first();
+                assert!(matches!(first, Some(Step::Pause(span)) if *span <= rules.probe.interval));
+            });
+        }
+    }
+
+    #[test]
+    fn what_jitters_stays_below_every_limit_of_the_policy() {
+        with_plan(find("latency-jitter").expect("a scenario"), 1, |rules, plan| {
+            let most = rules.probe.timeout / 2;
+            let small =
+                |step: &Step| matches!(step, Step::Arm(_, Fault::Jitter(late)) if *late < most);
+            assert!(plan.steps.iter().any(small));
+        });
+    }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
+use crate::chaos::check::{Check, Limit, Quantity};
 use crate::chaos::drill::{Options, Phase, Run, play};
 use crate::chaos::lab::{Lab, Part};
 use crate::chaos::scenario::Scenario;
-use crate::chaos::verdict::{Check, Limit, Quantity, Verdict};
+use crate::chaos::verdict::Verdict;
 use crate::core::id::ServiceName;
 
 /// What is played.

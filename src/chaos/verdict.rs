@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::chaos::check::{Check, Limit, Quantity};
 use crate::chaos::lab::Holding;
 use crate::chaos::observe::{CallEnd, Log, Mark, Written};
 use crate::chaos::scenario::{Failing, Goal, Plan, Promise, Step, Whom};
@@ -41,121 +42,6 @@ impl Verdict {
             Self::Pass => "pass",
             Self::Fail => "fail",
             Self::Error => "error",
-        }
-    }
-}
-
-/// A number with its unit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Quantity {
-    /// A span of time.
-    Time(Duration),
-    /// How often, or how many.
-    Count(u64),
-    /// Bytes.
-    Bytes(u64),
-}
-
-impl Quantity {
-    /// As a number in its base unit: seconds, or as it is.
-    #[must_use]
-    pub fn number(self) -> f64 {
-        match self {
-            Self::Time(span) => span.as_secs_f64(),
-            Self::Count(count) | Self::Bytes(count) => {
-                u32::try_from(count).map_or(f64::MAX, f64::from)
-            }
-        }
-    }
-
-    /// The unit's name in reports.
-    #[must_use]
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Time(_) => "seconds",
-            Self::Count(_) => "count",
-            Self::Bytes(_) => "bytes",
-        }
-    }
-}
-
-/// What a measurement is held against.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Limit {
-    /// No more than this.
-    AtMost(Quantity),
-    /// No less than this.
-    AtLeast(Quantity),
-    /// Exactly this.
-    Exactly(Quantity),
-    /// Nothing: it is only told.
-    Told,
-}
-
-impl Limit {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::AtMost(_) => "at_most",
-            Self::AtLeast(_) => "at_least",
-            Self::Exactly(_) => "exactly",
-            Self::Told => "told",
-        }
-    }
-}
-
-/// One measurement and what it is held against.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Check {
-    /// Its name in reports.
-    pub id: &'static str,
-    /// What was measured; `None` when it was not seen.
-    pub measured: Option<Quantity>,
-    /// What it is held against.
-    pub limit: Limit,
-    /// What else there is to say when it does not hold.
-    pub why: String,
-}
-
-impl Check {
-    fn time(id: &'static str, measured: Option<Duration>, bound: Duration) -> Self {
-        let (measured, limit) =
-            (measured.map(Quantity::Time), Limit::AtMost(Quantity::Time(bound)));
-        Self { id, measured, limit, why: String::new() }
-    }
-
-    const fn most(id: &'static str, measured: Quantity, most: Quantity) -> Self {
-        let limit = Limit::AtMost(most);
-        Self { id, measured: Some(measured), limit, why: String::new() }
-    }
-
-    fn exactly(id: &'static str, measured: u64, wanted: u64) -> Self {
-        let limit = Limit::Exactly(Quantity::Count(wanted));
-        Self { id, measured: Some(Quantity::Count(measured)), limit, why: String::new() }
-    }
-
-    fn told(id: &'static str, measured: Quantity) -> Self {
-        Self { id, measured: Some(measured), limit: Limit::Told, why: String::new() }
-    }
-
-    fn because(mut self, why: impl Into<String>) -> Self {
-        self.why = why.into();
-        self
-    }
-
-    /// Whether it is as it must be.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        match (self.measured, self.limit) {
-            (_, Limit::Told) => true,
-            (None, _) => false,
-            (Some(Quantity::Time(measured)), Limit::AtMost(Quantity::Time(most))) => {
-                measured <= most
-            }
-            (Some(measured), Limit::AtMost(most)) => measured.number() <= most.number(),
-            (Some(measured), Limit::AtLeast(least)) => measured.number() >= least.number(),
-            (Some(measured), Limit::Exactly(wanted)) => measured == wanted,
         }
     }
 }
@@ -200,32 +86,15 @@ pub fn judge(plan: &Plan, log: &Log, after: &Aftermath) -> Judgement {
         errors.push("no fault was put to the proof".to_owned());
     }
     let failed = checks.iter().filter(|check| !check.holds());
-    let failures: Vec<String> = failed.map(sentence).collect();
+    let failures: Vec<String> = failed.map(Check::sentence).collect();
     let verdict = match (errors.is_empty(), failures.is_empty()) {
         (false, _) => Verdict::Error,
         (true, false) => Verdict::Fail,
         (true, true) => Verdict::Pass,
     };
-    errors.extend(failures);
-    Judgement { verdict, checks, reasons: errors }
-}
-
-/// Why a check does not hold.
-fn sentence(check: &Check) -> String {
-    let shown = |quantity: Quantity| match quantity {
-        Quantity::Time(span) => format!("{:.3} s", span.as_secs_f64()),
-        Quantity::Count(count) => count.to_string(),
-        Quantity::Bytes(bytes) => format!("{} KiB", bytes / 1024),
-    };
-    let measured = check.measured.map_or_else(|| "not seen".to_owned(), shown);
-    let limit = match check.limit {
-        Limit::AtMost(most) => format!("at most {}", shown(most)),
-        Limit::AtLeast(least) => format!("at least {}", shown(least)),
-        Limit::Exactly(wanted) => format!("{} wanted", shown(wanted)),
-        Limit::Told => String::new(),
-    };
-    let why = if check.why.is_empty() { String::new() } else { format!(": {}", check.why) };
-    format!("{} is {measured}, {limit}{why}", check.id.replace('_', " "))
+    // What was measured without a fault, or without a lab, says nothing.
+    let reasons = if errors.is_empty() { failures } else { errors };
+    Judgement { verdict, checks, reasons }
 }
 
 /// A log, read by its plan.
@@ -286,6 +155,11 @@ impl Seen<'_> {
                 let told = told.filter(|(_, event)| matches!(event, Event::AllDown { .. }));
                 Check::exactly("all_down_told", count(told), u64::from(wanted))
             }
+            Promise::AsQuick(more) => {
+                let (before, after) = self.pace();
+                let most = before.map(|before| before + before / 4 + more).unwrap_or_default();
+                Check::time("calls_p95", after, most)
+            }
             Promise::FailedCalls(when) => self.failed_calls(when),
         }
     }
@@ -302,6 +176,8 @@ impl Seen<'_> {
             Check::exactly("steady_again", u64::from(steady), 1),
             Check::exactly("false_moves", self.false_moves(), 0),
             Check::exactly("bad_reads", log.bad_reads, 0).because(bad.unwrap_or_default()),
+            Check::exactly("lost_events", log.lost_events, 0),
+            Check::exactly("moves_untold", self.moves_untold(), 0),
             Check::told("reads", Quantity::Count(log.reads)),
             Check::exactly("revisions_back", self.revisions_back(), 0),
             Check::exactly("wrong_answers", calls(CallEnd::Wrong), 0),
@@ -377,9 +253,10 @@ impl Seen<'_> {
         let mut ends: Vec<Duration> =
             good.filter(|call| call.begun >= steady).map(|call| call.ended).collect();
         ends.sort_unstable();
-        // Without a single one there is nothing to measure.
+        // Without a single one there is nothing to measure; after the last one, the time goes on.
         let mut before = *ends.first()?;
         let mut longest = Duration::ZERO;
+        ends.extend(self.log.marks.last().map(|(at, _)| *at));
         for end in ends {
             longest = longest.max(end.saturating_sub(before));
             before = end;
@@ -451,15 +328,51 @@ impl Seen<'_> {
         count(pairs.filter(|pair| matches!(pair, [one, two] if two.revision <= one.revision)))
     }
 
+    /// When an endpoint that serves was published again, however that came about.
+    fn served_again(&self) -> Option<Duration> {
+        let serving = self.log.marked(|mark| matches!(mark, Mark::Serving(_)));
+        let rescued = self.log.marked(|mark| *mark == Mark::Healed(Whom::Others));
+        let resumed = self.log.marked(|mark| *mark == Mark::Restarted);
+        let ways = [rescued, resumed].map(|since| self.left_for(since));
+        serving.into_iter().chain(self.returned()).chain(ways.into_iter().flatten()).max()
+    }
+
+    /// How long calls took, but for the slowest of twenty: before the fault, and at the end.
+    fn pace(&self) -> (Option<Duration>, Option<Duration>) {
+        let fault = self.log.marked(|mark| matches!(mark, Mark::Armed(..)));
+        let again = self.log.marked(|mark| *mark == Mark::SteadyAgain);
+        let took = |from: Duration, to: Duration| {
+            let good = self.log.calls.iter().filter(|call| call.end == CallEnd::Good);
+            let within = good.filter(|call| call.begun >= from && call.ended <= to);
+            let mut all: Vec<Duration> =
+                within.map(|call| call.ended.saturating_sub(call.begun)).collect();
+            all.sort_unstable();
+            all.get(all.len() * 19 / 20).copied()
+        };
+        let before = fault.and_then(|fault| took(Duration::ZERO, fault));
+        (before, again.and_then(|again| took(again, Duration::MAX)))
+    }
+
+    /// Moves that the file shows and the history does not.
+    fn moves_untold(&self) -> u64 {
+        let told = |after: &Written| {
+            let mut history = self.log.history.iter().flatten();
+            history.any(|one| one.revision == after.revision && one.to == after.active)
+        };
+        let moved = self.changes().filter(|pair| match pair {
+            [before, after] => before.active != after.active && !told(after),
+            _ => false,
+        });
+        count(moved)
+    }
+
     fn failed_calls(&self, when: Failing) -> Check {
         let steady = self.log.marked(|mark| *mark == Mark::Steady).unwrap_or_default();
         let fault = self.log.marked(|mark| matches!(mark, Mark::Armed(..)));
         let until = match when {
             Failing::Never => None,
             Failing::UntilSwitched => self.left(),
-            Failing::WhileFaulty => {
-                self.returned().or_else(|| self.log.marked(|mark| matches!(mark, Mark::Serving(_))))
-            }
+            Failing::WhileFaulty => self.served_again(),
         };
         let excused = |begun: Duration, ended: Duration| {
             let (Some(fault), Some(until)) = (fault, until) else { return false };
@@ -519,3 +432,7 @@ fn missed(mark: Mark) -> Option<String> {
 fn count<T>(items: impl Iterator<Item = T>) -> u64 {
     u64::try_from(items.count()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -189,3 +189,63 @@ impl Reading {
         Ok((revision, active))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::chaos::lab::Book;
+    use crate::policy::model::Digest;
+
+    fn expected() -> Expected {
+        let book = Book::built_in().expect("our own policy");
+        let part = book.services.into_iter().next().expect("a service").part.expect("playable");
+        let places: Vec<SocketAddr> =
+            ["127.0.0.1:1", "127.0.0.2:2"].map(|one| one.parse().expect("an address")).into();
+        let staged = part.stage(&places, Path::new("/nonexistent")).expect("a policy");
+        Expected::of(&staged.policy, &part.name)
+    }
+
+    /// A file as the sidecar would end it.
+    fn sealed(body: &str, revision: u32) -> String {
+        let digest = Digest(Sha256::digest(body.as_bytes()).into());
+        format!("{body}# mcp-failover revision={revision} sha256={digest}\n")
+    }
+
+    fn body(url: &str, seal: &str, endpoint: &str) -> String {
+        format!("LAB_SEAL={seal}\nLAB_URL={url}\nMCP_FAILOVER_SEARCH_ENDPOINT={endpoint}\n")
+    }
+
+    #[test]
+    fn a_whole_file_of_one_endpoint_is_read() {
+        let text = sealed(&body("http://127.0.0.1:1", "seal-of-primary", "primary"), 7);
+        let read = expected().read(text.as_bytes()).expect("a whole file");
+        assert_eq!(read, (Revision::new(7), Some(EndpointName::new("primary"))));
+        let published = expected().published(&text).expect("what a client needs");
+        assert_eq!(published.url, "http://127.0.0.1:1");
+        assert_eq!(published.key, "seal-of-primary");
+    }
+
+    #[test]
+    fn host_and_key_of_two_endpoints_are_refused_however_well_they_are_sealed() {
+        let mixed = sealed(&body("http://127.0.0.1:1", "seal-of-secondary", "primary"), 7);
+        expected().read(mixed.as_bytes()).expect_err("mixed");
+        let unknown = sealed(&body("http://127.0.0.1:1", "seal-of-primary", "third"), 7);
+        expected().read(unknown.as_bytes()).expect_err("unknown");
+    }
+
+    #[test]
+    fn no_part_of_a_file_is_taken_for_a_whole_one() {
+        let text = sealed(&body("http://127.0.0.1:1", "seal-of-primary", "primary"), 7);
+        let whole = text.trim_end().len();
+        for length in 0..whole {
+            let part = text.as_bytes().get(..length).expect("a part");
+            assert!(expected().read(part).is_err(), "{length} bytes of {whole}");
+        }
+        let edited = text.replace("127.0.0.1:1", "127.0.0.1:9");
+        expected().read(edited.as_bytes()).expect_err("edited");
+    }
+}

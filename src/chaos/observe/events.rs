@@ -17,22 +17,28 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Listener(JoinHandle<()>);
 
 impl Listener {
-    /// Tells `heard` of every event of the sidecar behind a control socket, until it says that it
-    /// has heard enough.
+    /// Tells `heard` of every event of the sidecar behind a control socket, and whether it is the
+    /// first of its connection, until it says that it has heard enough.
     #[must_use]
     pub fn start(
         control: PathBuf,
-        heard: impl FnMut(EventRecord) -> bool + Send + 'static,
+        heard: impl FnMut(EventRecord, bool) -> bool + Send + 'static,
     ) -> Self {
         Self(tokio::spawn(listen(control, heard)))
     }
 
-    /// Notes every event.
+    /// Notes every event, and how many were lost between two.
     #[must_use]
     pub fn noting(control: PathBuf, notes: Notebook) -> Self {
-        Self::start(control, move |record| {
+        let mut last = 0;
+        Self::start(control, move |record, first| {
             let now = notes.now();
-            notes.with(|log| log.note_event(now, record.event));
+            let lost = if first { 0 } else { record.seq.abs_diff(last).abs_diff(1) };
+            last = record.seq;
+            notes.with(|log| {
+                log.lost_events += lost;
+                log.note_event(now, record.event);
+            });
             true
         })
     }
@@ -44,13 +50,14 @@ impl Drop for Listener {
     }
 }
 
-async fn listen(control: PathBuf, mut heard: impl FnMut(EventRecord) -> bool) {
+async fn listen(control: PathBuf, mut heard: impl FnMut(EventRecord, bool) -> bool) {
     loop {
         if let Ok(client) = Client::connect(&control).await
             && let Ok(mut watch) = client.watch().await
         {
+            let mut first = true;
             while let Ok(Some(record)) = watch.next().await {
-                if !heard(record) {
+                if !heard(record, std::mem::take(&mut first)) {
                     return;
                 }
             }

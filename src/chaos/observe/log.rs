@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::chaos::fault::Fault;
 use crate::chaos::scenario::{Goal, Whom};
-use crate::core::action::Event;
+use crate::core::action::{Decision, Event};
 use crate::core::id::{EndpointName, Revision};
 
 /// Most entries of one sort: a drill of a day with a client that never rests stays below.
@@ -30,6 +30,10 @@ pub struct Log {
     pub bad: Vec<(Duration, String)>,
     /// What the sidecar told.
     pub events: Vec<(Duration, Event)>,
+    /// How many of those were lost on the way.
+    pub lost_events: u64,
+    /// The history that the sidecar showed at the end; `None` when it could not be asked.
+    pub history: Option<Vec<Decision>>,
     /// What the client did.
     pub calls: Vec<Call>,
     /// What was done, and what came about.

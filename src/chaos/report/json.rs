@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::chaos::check::{Check, Limit, Quantity};
 use crate::chaos::drill::Run;
 use crate::chaos::lab::Entry;
 use crate::chaos::report::Report;
 use crate::chaos::scenario::Step;
 use crate::chaos::suite::{Figure, Outcome};
-use crate::chaos::verdict::{Check, Limit, Quantity};
 use crate::core::record::SCHEMA;
 
 /// The report as one JSON document.

@@ -1,8 +1,10 @@
 //! `JUnit` XML: a suite a drill, a case a check.
 
-use crate::chaos::report::{Report, shown};
+use crate::chaos::check::Limit;
+use crate::chaos::check::shown;
+use crate::chaos::report::Report;
 use crate::chaos::suite::{Figure, Outcome};
-use crate::chaos::verdict::{Limit, Verdict};
+use crate::chaos::verdict::Verdict;
 
 /// The report as `JUnit` XML.
 #[must_use]

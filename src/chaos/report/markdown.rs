@@ -1,8 +1,10 @@
 //! Markdown: a table of all drills, and one for each that is not a pass.
 
-use crate::chaos::report::{Report, shown};
+use crate::chaos::check::Limit;
+use crate::chaos::check::shown;
+use crate::chaos::report::Report;
 use crate::chaos::suite::{Figure, Outcome};
-use crate::chaos::verdict::{Limit, Verdict};
+use crate::chaos::verdict::Verdict;
 
 /// The columns of the first table: title, and the figure that stands in it.
 const COLUMNS: [(&str, &str); 7] = [
@@ -28,7 +30,7 @@ pub fn markdown(report: &Report) -> String {
         runs =
             if report.runs == 1 { "one run".to_owned() } else { format!("{} runs", report.runs) },
         jobs = report.jobs,
-        allowance = shown(crate::chaos::verdict::Quantity::Time(report.allowance)),
+        allowance = shown(crate::chaos::check::Quantity::Time(report.allowance)),
     );
     let titles = COLUMNS.iter().map(|(title, _)| *title);
     row(&mut text, ["drill", "verdict"].into_iter().chain(titles).map(ToOwned::to_owned));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::chaos::lab::Book;
 use crate::chaos::suite::Outcome;
-use crate::chaos::verdict::{Quantity, Verdict};
+use crate::chaos::verdict::Verdict;
 
 pub use json::json;
 pub use junit::junit;
@@ -46,15 +46,5 @@ impl Report {
             return Verdict::Fail;
         }
         all().max().unwrap_or(Verdict::Error)
-    }
-}
-
-/// A quantity for people: `0.412 s`, `3`, `120 KiB`.
-#[must_use]
-pub fn shown(quantity: Quantity) -> String {
-    match quantity {
-        Quantity::Time(span) => format!("{:.3} s", span.as_secs_f64()),
-        Quantity::Count(count) => count.to_string(),
-        Quantity::Bytes(bytes) => format!("{} KiB", bytes / 1024),
     }
 }

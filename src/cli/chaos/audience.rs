@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crate::chaos::check::{Check, Limit};
 use crate::chaos::drill::{Phase, Run};
 use crate::chaos::lab::Lab;
 use crate::chaos::scenario::Scenario;
 use crate::chaos::suite::Audience;
-use crate::chaos::verdict::{Check, Limit, Verdict};
+use crate::chaos::verdict::Verdict;
 use crate::cli::chaos::show::{quantity, verdict_tone};
 use crate::cli::terminal::Terminal;
 use crate::core::id::ServiceName;
@@ -48,7 +49,7 @@ impl Progress {
 }
 
 impl Audience for Progress {
-    fn told(&self, scenario: &Scenario, _service: &ServiceName, phase: Phase<'_>, _lab: &Lab) {
+    fn told(&self, scenario: &Scenario, service: &ServiceName, phase: Phase<'_>, _lab: &Lab) {
         let text = match phase {
             Phase::Building => "build the lab".to_owned(),
             Phase::Baseline => "steady state".to_owned(),
@@ -57,12 +58,12 @@ impl Audience for Progress {
             Phase::Settling => "steady state again".to_owned(),
             Phase::RollingBack => "roll back".to_owned(),
         };
-        self.playing.borrow_mut().insert(scenario.name.to_owned(), text);
+        self.playing.borrow_mut().insert(format!("{}/{service}", scenario.name), text);
         self.draw();
     }
 
     fn ended(&self, scenario: &Scenario, service: &ServiceName, run: &Run, done: (usize, usize)) {
-        self.playing.borrow_mut().remove(scenario.name);
+        self.playing.borrow_mut().remove(&format!("{}/{service}", scenario.name));
         *self.done.borrow_mut() = done.0;
         self.terminal.progress("");
         let judgement = &run.judgement;

@@ -113,6 +113,10 @@ fn words(promise: Promise) -> (&'static str, String) {
         Promise::PolicyAccepted(bound) => ("repair to acceptance", time::latency(bound)),
         Promise::Moves(count) => ("moves", format!("exactly {count}")),
         Promise::AllDownTold(count) => ("loss of all told", format!("exactly {count}")),
+        Promise::AsQuick(more) => (
+            "calls at the end",
+            format!("as quick as before, within 25 % and {}", time::latency(more)),
+        ),
         Promise::FailedCalls(Failing::Never) => ("failed calls", "none".into()),
         Promise::FailedCalls(Failing::UntilSwitched) => {
             ("failed calls", "none before the fault or after the switch".into())

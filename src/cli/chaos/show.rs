@@ -1,8 +1,9 @@
 //! The table at the end.
 
+use crate::chaos::check::{Limit, Quantity};
 use crate::chaos::report::Report;
 use crate::chaos::suite::{Figure, Outcome};
-use crate::chaos::verdict::{Limit, Quantity, Verdict};
+use crate::chaos::verdict::Verdict;
 use crate::cli::table::{Cell, Table};
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;

@@ -113,7 +113,7 @@ impl<'a> Show<'a> {
     async fn run(&mut self) -> Result<Exit, Failure> {
         let mut leave = Leave::install()?;
         let (sender, mut events) = mpsc::unbounded_channel();
-        let hear = move |record| sender.send(record).is_ok();
+        let hear = move |record, _first| sender.send(record).is_ok();
         let _listener = Listener::start(self.stage.socket_path(), hear);
         let (mut env_look, mut status_look) = (every(ENV_LOOK), every(STATUS_LOOK));
         loop {
