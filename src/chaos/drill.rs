@@ -383,33 +383,17 @@ impl<'a> Drill<'a> {
     async fn status(&self) -> Option<StatusDocument> {
         sleep(ASK).await;
         let mut client = Client::connect(&self.lab.path(CONTROL)).await.ok()?;
-        match client.call(&Request::Status).await.ok()? {
-            Answer::Status(document) => Some(*document),
-            Answer::Pong(_)
-            | Answer::Explanation(_)
-            | Answer::Receipt(_)
-            | Answer::History(_)
-            | Answer::Policy(_)
-            | Answer::Backup(_)
-            | Answer::Watching => None,
-        }
+        let answer = client.call(&Request::Status).await.ok()?;
+        if let Answer::Status(document) = answer { Some(*document) } else { None }
     }
 
     /// Every move that the sidecar remembers.
     async fn history(&self) -> Option<Vec<Decision>> {
         let query = HistoryQuery { service: None, n: HistoryQuery::COUNT_MAX };
         let mut client = Client::connect(&self.lab.path(CONTROL)).await.ok()?;
-        match client.call(&Request::History { query }).await.ok()? {
-            Answer::History(records) => {
-                Some(records.into_iter().map(|record| record.decision).collect())
-            }
-            Answer::Pong(_)
-            | Answer::Status(_)
-            | Answer::Explanation(_)
-            | Answer::Receipt(_)
-            | Answer::Policy(_)
-            | Answer::Watching => None,
-        }
+        let answer = client.call(&Request::History { query }).await.ok()?;
+        let Answer::History(records) = answer else { return None };
+        Some(records.into_iter().map(|record| record.decision).collect())
     }
 
     /// Undoes everything; tells what is left.
