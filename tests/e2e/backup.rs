@@ -212,6 +212,19 @@ fn a_sidecar_without_a_disk_of_its_own_is_backed_up_and_comes_back() {
 }
 
 #[test]
+fn a_damaged_state_comes_back_too_and_its_history_stays() {
+    let world = World::new(in_a_folder);
+    let before = live_through_something(&world);
+    for name in ["state.0", "state.1"] {
+        fs::write(world.home.path("state").join(name), "rot").expect("a file");
+    }
+    fs::remove_file(world.home.path("failover.env")).expect("a file");
+    let sidecar = world.start(true);
+    assert_is_back(&world, &sidecar, &before);
+    assert!(world.home.log().contains("starting from a backup of it"));
+}
+
+#[test]
 fn two_who_share_a_place_are_told() {
     let world = World::new(in_a_folder);
     let sidecar = world.start(false);
