@@ -14,7 +14,7 @@ use crate::cli::connect::{ControlArgs, block_on};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::locate::PolicyArgs;
-use crate::cli::table::{Cell, Table};
+use crate::cli::table::{Cell, Table, counted};
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
 use crate::core::id::Revision;
@@ -183,7 +183,9 @@ impl Verify {
                 Ok(good) => {
                     row.push(Cell::new(Tone::Good, "good"));
                     let (services, records) = (good.shown().services.len(), good.records());
-                    row.push(format!("{services} services, {records} moves").into());
+                    let (services, moves) =
+                        (counted(services, "service"), counted(records, "move"));
+                    row.push(format!("{services}, {moves}").into());
                     json!({
                         "good": true,
                         "sidecar": good.sidecar(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::locate::PolicyArgs;
+use crate::cli::table::counted;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::core::record::SCHEMA;
 use crate::policy::code::{self, Code};
@@ -96,15 +97,11 @@ fn bad_news(name: &str, found: &[Diagnostic]) -> String {
 
 fn summary(policy: &Policy) -> String {
     let endpoints = policy.services.values().map(|service| service.endpoints.len()).sum();
-    let part = |count: usize, one: &str| match count {
-        1 => format!("1 {one}"),
-        more => format!("{more} {one}s"),
-    };
     format!(
         "{}, {}, {}",
-        part(policy.services.len(), "service"),
-        part(endpoints, "endpoint"),
-        part(policy.outputs.len(), "output"),
+        counted(policy.services.len(), "service"),
+        counted(endpoints, "endpoint"),
+        counted(policy.outputs.len(), "output"),
     )
 }
 

@@ -9,6 +9,7 @@ use crate::admin::control_client::ControlError;
 use crate::admin::protocol::{ControlFailure, FailureCode};
 use crate::chaos::lab::BookError;
 use crate::cli::exit::Exit;
+use crate::cli::table::counted;
 use crate::daemon::RunError;
 use crate::output::OutputError;
 use crate::probe::ProbeSetupError;
@@ -33,7 +34,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     ReadPolicy(ReadError),
     /// The policy does not compile; the diagnostics have been told.
-    #[error("compile {}: {}", path.display(), counted(*errors))]
+    #[error("compile {}: {}", path.display(), counted(*errors, "error"))]
     InvalidPolicy {
         /// The file.
         path: PathBuf,
@@ -350,10 +351,6 @@ impl From<ControlError> for Failure {
             | ControlError::Nonsense => Self::Control(error),
         }
     }
-}
-
-fn counted(errors: usize) -> String {
-    if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::cli::backup::{all, chosen, failed, fetch, patient, wanted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::locate::PolicyArgs;
-use crate::cli::table::{Cell, Table};
+use crate::cli::table::{Cell, Table, counted};
 use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
 use crate::core::record::SCHEMA;
@@ -120,8 +120,9 @@ impl Restore {
         let Source { name, backup } = source;
         let made = time::since(&rfc3339(backup.at_ms()), time::now()).map(time::span);
         let (made, moves, from) = (made.unwrap_or_default(), backup.records(), backup.revision());
+        let moves = counted(moves, "move");
         let Plan { revision, newer } = outcome.plan;
-        let what = format!("{name}: revision {from} of {made} ago, {moves} moves");
+        let what = format!("{name}: revision {from} of {made} ago, {moves}");
         let dir = dir.display();
         let mut text = if self.dry_run {
             format!("would restore {what}, into {dir} as revision {revision}\n")

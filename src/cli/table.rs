@@ -4,6 +4,11 @@
 
 use crate::cli::terminal::{Terminal, Tone};
 
+/// A number with what is counted, in the singular where it is one.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 /// One field of a table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {

@@ -107,6 +107,8 @@ fn every_wrong_value_has_a_place_and_a_code() {
         ("[backup]\nto = 5", "MF0203"),
         ("[backup]\nto = \"\"", "MF0408"),
         ("[backup]\nto = \"ftp://example.com/x\"", "MF0802"),
+        ("[backup]\nto = \"s3:/backups/x\"", "MF0802"),
+        ("[backup]\nto = \"S3://backups/x\"", "MF0802"),
         ("[backup]\nto = \"/var/lib/state/backups\"", "MF0802"),
         ("[backup]\nto = \"s3://UPPER/x\"", "MF0802"),
         ("[backup]\nto = \"s3://ab\"", "MF0802"),

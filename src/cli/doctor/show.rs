@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::doctor::finding::{Finding, Severity};
 use crate::cli::doctor::modes::{Mode, Verdict, Works};
 use crate::cli::doctor::started::Started;
+use crate::cli::table::counted;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::core::record::SCHEMA;
 
@@ -143,10 +144,6 @@ const fn works(works: Works) -> &'static str {
         Works::If => "conditional",
         Works::No => "no",
     }
-}
-
-fn counted(count: usize, one: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 fn head(started: &Started, terminal: Terminal) -> String {

@@ -69,7 +69,9 @@ fn place(to: &Text, raw: &raw::Backup, state_dir: &Path, ctx: &mut Ctx<'_>) -> O
         ctx.error(Code::NotApplicable, raw.at.of(key), message, "leave it out");
     }
     let path = value.strip_prefix("file://").unwrap_or(value);
-    if path.contains("://") {
+    // A scheme with a slash too few must not become a directory of that name.
+    let scheme = path.split_once('/').is_some_and(|(first, _)| first.ends_with(':'));
+    if scheme {
         ctx.error(Code::BadBackupPlace, to.span, "not a place for backups", KNOWN);
         return None;
     }
