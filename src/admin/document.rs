@@ -13,6 +13,7 @@ use crate::core::action::HoldReason;
 use crate::core::breaker::BreakerState;
 use crate::core::health::Health;
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::record::SCHEMA;
 use crate::core::rules::Strategy;
 use crate::core::status::{
@@ -297,8 +298,12 @@ impl StatusDocument {
             references: Vec::new(),
             sidecar,
             policy,
-            services: services.map(|(name, seen)| (name.clone(), service(seen, clock))).collect(),
-            outputs: outputs.map(|(name, seen)| (Arc::clone(name), output(seen, clock))).collect(),
+            services: services
+                .map(|(name, seen)| (name.clone(), service(seen, clock)))
+                .gather_map(),
+            outputs: outputs
+                .map(|(name, seen)| (Arc::clone(name), output(seen, clock)))
+                .gather_map(),
             backup: None,
         }
     }
@@ -319,7 +324,7 @@ fn service(seen: &ServiceStatus, clock: Clock<'_>) -> ServiceDocument {
         paused: seen.paused,
         budget_left: seen.budget_left,
         failback_at: seen.failback_at.map(clock),
-        endpoints: endpoints.map(|(name, seen)| (name.clone(), endpoint(seen, clock))).collect(),
+        endpoints: endpoints.map(|(name, seen)| (name.clone(), endpoint(seen, clock))).gather_map(),
     }
 }
 

@@ -13,6 +13,7 @@ use clap::Args;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::terminal::Terminal;
+use crate::core::ordered::Gather as _;
 
 /// Services whose variables are looked for; each is also the name of a preset.
 const SERVICES: [&str; 4] = ["pinecone", "neo4j", "graphlit", "tavily"];
@@ -43,7 +44,7 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(self, terminal: Terminal) -> Result<Exit, Failure> {
         let names: BTreeSet<String> =
-            std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+            std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).gather_set();
         let services = discover(&names);
         if services.is_empty() {
             return Err(Failure::NothingFound);
@@ -135,7 +136,7 @@ fn service_text(found: &Found) -> String {
     let service = found.service;
     let mut text = format!("\n[services.{service}]\npreset   = \"{service}\"\ncritical = true\n");
     let own: BTreeMap<String, String> =
-        found.primary.iter().map(|name| (name.clone(), name.clone())).collect();
+        found.primary.iter().map(|name| (name.clone(), name.clone())).gather_map();
     let lacking = DEEP_NEEDS.iter().any(|(needy, ending)| {
         *needy == service && !found.primary.iter().any(|name| name.ends_with(ending))
     });
@@ -174,7 +175,7 @@ fn endpoint_text(
 fn backup_hint(found: &Found) -> String {
     let prefix = found.service.to_uppercase();
     let backup = |plain: &String| plain.replacen(&prefix, &format!("{prefix}_BACKUP"), 1);
-    let variables = found.primary.iter().map(|plain| (plain.clone(), backup(plain))).collect();
+    let variables = found.primary.iter().map(|plain| (plain.clone(), backup(plain))).gather_map();
     let endpoint = endpoint_text(found.service, "backup", 1, &variables);
     let lines: Vec<String> = endpoint.trim().lines().map(|line| format!("# {line}\n")).collect();
     format!(

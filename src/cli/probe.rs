@@ -19,6 +19,7 @@ use crate::cli::terminal::{Terminal, Tone};
 use crate::cli::time;
 use crate::core::action::ProbeKind;
 use crate::core::id::{EndpointName, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::outcome::{Outcome, Verdict};
 use crate::core::record::SCHEMA;
 use crate::policy::model::{self, Policy};
@@ -150,7 +151,7 @@ fn dark_services(policy: &Policy, reports: &Reports) -> Vec<ServiceName> {
         let pass = passes(report.observation.outcome);
         *passed.entry((&place.service, &place.endpoint)).or_insert(true) &= pass;
     }
-    let probed: BTreeSet<&ServiceName> = passed.keys().map(|(service, _)| *service).collect();
+    let probed: BTreeSet<&ServiceName> = passed.keys().map(|(service, _)| *service).gather_set();
     let critical = |service: &ServiceName| {
         policy.rules.services.get(service).is_some_and(|rules| rules.critical)
     };

@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::terminal::{Terminal, Tone};
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::record::SCHEMA;
 use crate::output::{self, ActiveConfig, ActiveService};
 use crate::policy::model::{File, Output, Policy};
@@ -103,7 +104,7 @@ impl Render {
             return (Revision::default(), preferred(policy));
         };
         let active = document.services.into_iter().map(|(name, service)| (name, service.active));
-        (document.revision, active.collect())
+        (document.revision, active.gather_map())
     }
 }
 
@@ -117,7 +118,7 @@ fn document(files: &[&File], config: &ActiveConfig) -> Result<serde_json::Value,
     let endpoint = |active: &ActiveService| active.endpoint.clone();
     let one = |file: &&File| {
         let services = config.services.iter().filter(|(name, _)| file.wants(name));
-        let active: Active = services.map(|(name, one)| (name.clone(), endpoint(one))).collect();
+        let active: Active = services.map(|(name, one)| (name.clone(), endpoint(one))).gather_map();
         let content = text(file, config)?;
         Ok(json!({ "name": file.name, "path": file.path, "active": active, "content": content }))
     };
@@ -130,7 +131,7 @@ fn preferred(policy: &Policy) -> Active {
         let rules = policy.rules.services.get(name)?;
         rules.endpoints.iter().min_by_key(|endpoint| endpoint.tier).map(|best| best.name.clone())
     };
-    policy.services.keys().map(|name| (name.clone(), first(name))).collect()
+    policy.services.keys().map(|name| (name.clone(), first(name))).gather_map()
 }
 
 fn config(policy: &Policy, revision: Revision, active: &Active, show: bool) -> ActiveConfig {
@@ -141,12 +142,12 @@ fn config(policy: &Policy, revision: Revision, active: &Active, show: bool) -> A
         let url = known.and_then(|endpoint| endpoint.url.clone());
         (name.clone(), ActiveService { endpoint, url, env, moved: None })
     });
-    ActiveConfig { revision, services: services.collect() }
+    ActiveConfig { revision, services: services.gather_map() }
 }
 
 fn masked(env: &BTreeMap<String, Secret>, show: bool) -> BTreeMap<String, Secret> {
     let value = |value: &Secret| if show { value.clone() } else { Secret::from(MASK) };
-    env.iter().map(|(name, secret)| (name.clone(), value(secret))).collect()
+    env.iter().map(|(name, secret)| (name.clone(), value(secret))).gather_map()
 }
 
 fn text(file: &File, config: &ActiveConfig) -> Result<String, Failure> {

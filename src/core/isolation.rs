@@ -9,9 +9,10 @@
 //! 2. Failures further apart than the window are never added up.
 //! 3. One host alone never makes us suspect ourselves, however many endpoints it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::core::ordered::Gather as _;
 use crate::core::rules::IsolationRules;
 use crate::core::time::Instant;
 
@@ -147,7 +148,7 @@ impl Isolation {
     }
 
     fn services(&self) -> usize {
-        self.silent.values().map(|seen| seen.service).collect::<BTreeSet<_>>().len()
+        self.silent.values().map(|seen| seen.service).gather_set().len()
     }
 
     /// Renumbers the services after a reload; hosts of services that are gone are forgotten.

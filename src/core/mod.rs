@@ -17,6 +17,7 @@ pub mod health;
 pub mod id;
 pub mod input;
 pub mod isolation;
+pub mod ordered;
 pub mod outcome;
 pub mod record;
 pub mod rng;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::core::action::Action;
 use crate::core::id::ServiceName;
 use crate::core::input::Input;
+use crate::core::ordered::Gather as _;
 use crate::core::time::Instant;
 use crate::daemon::driver::Driver;
 use crate::output::{Feedback, Offers, ServiceOffer};
@@ -76,7 +77,7 @@ impl Driver {
                 let offer = self.engine.offer(name, now)?;
                 Some((name.clone(), ServiceOffer { offer, endpoints }))
             })
-            .collect();
+            .gather_map();
         let endpoints: usize = services.values().map(|one| one.endpoints.len()).sum();
         // Without anything to offer there is no need to wake for it.
         let steps = if endpoints == 0 { 0 } else { endpoints / OFFER_GAP_ENDPOINTS + 1 };

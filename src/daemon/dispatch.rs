@@ -23,6 +23,7 @@ use crate::core::action::{
     Receipt, Refusal,
 };
 use crate::core::id::{AttemptId, EndpointName, LeaseId, Revision, ServiceName, Ticket};
+use crate::core::ordered::Gather as _;
 use crate::core::outcome::{Observation, Outcome};
 use crate::core::record::{EventRecord, HistoryRecord, SCHEMA};
 use crate::core::snapshot::Snapshot;
@@ -492,5 +493,5 @@ pub(crate) fn configuration(
         };
         Some((name.clone(), active))
     });
-    ActiveConfig { revision: publication.revision, services: services.collect() }
+    ActiveConfig { revision: publication.revision, services: services.gather_map() }
 }

@@ -9,6 +9,7 @@
 use zeroize::Zeroizing;
 
 use crate::core::id::Revision;
+use crate::core::ordered::Gather as _;
 use crate::output::{ActiveConfig, ActiveService, OutputError};
 use crate::policy::model::{File, Template};
 use crate::policy::template::{self, Context, Facts};
@@ -34,7 +35,7 @@ fn fill_in(
     revision: Revision,
 ) -> Result<Zeroizing<Vec<u8>>, OutputError> {
     let chosen = config.services.iter().filter(|(name, _)| file.wants(name));
-    let services = chosen.map(|(name, active)| (name.as_str(), facts(active))).collect();
+    let services = chosen.map(|(name, active)| (name.as_str(), facts(active))).gather_map();
     template::render(template, &Context { revision, services })
         .map_err(|fault| OutputError::Template { fault })
 }

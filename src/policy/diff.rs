@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::core::ordered::Gather as _;
 use crate::policy::model::{Output, Policy};
 
 /// The difference between two policies.
@@ -119,7 +120,7 @@ impl PolicyDiff {
     fn endpoints(&mut self, old: &Policy, new: &Policy) {
         let (before, after) = (endpoints(old), endpoints(new));
         let keys = |set: &BTreeSet<(String, String)>| -> BTreeSet<String> {
-            set.iter().map(|(name, _)| name.clone()).collect()
+            set.iter().map(|(name, _)| name.clone()).gather_set()
         };
         let (names_before, names_after) = (keys(&before), keys(&after));
         self.endpoints_added.extend(names_after.difference(&names_before).cloned());
@@ -156,7 +157,7 @@ fn endpoints(policy: &Policy) -> BTreeSet<(String, String)> {
                 .iter()
                 .map(|one| (format!("{}/{}", service.name, one.name), format!("{one:?}")))
         })
-        .collect()
+        .gather_set()
 }
 
 fn same_alerts(old: &Policy, new: &Policy) -> bool {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::ordered::Gather as _;
 use crate::store::error::StoreError;
 
 const PROGRAM: &str = "mcp-failover";
@@ -134,5 +135,5 @@ fn parse_head(kind: &str, line: &[u8]) -> Option<Head> {
     let version = words.next()?.parse().ok()?;
     let field =
         |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Some(Head { version, fields: words.filter_map(field).collect() })
+    Some(Head { version, fields: words.filter_map(field).gather_map() })
 }

@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 
 use crate::core::action::MoveKind;
 use crate::core::id::ServiceName;
+use crate::core::ordered::Gather as _;
 use crate::core::record::HistoryRecord;
 use crate::store::document::{Damage, decode_head, head_line};
 use crate::store::error::{SetAside, StoreError};
@@ -347,7 +348,7 @@ impl History {
         let own = self.lines(dir, usize::MAX)?;
         let all = own.split(|byte| *byte == b'\n').chain(lines.split(|byte| *byte == b'\n'));
         let timed = |line| parse(line).map(|(at_ms, revision, _)| (at_ms, revision, line));
-        let all: BTreeSet<(u64, u64, &[u8])> = all.filter_map(timed).collect();
+        let all: BTreeSet<(u64, u64, &[u8])> = all.filter_map(timed).gather_set();
         let file = dir.replace_with(NAME, |file| {
             let mut writer = BufWriter::new(file);
             writer.write_all(head_line(NAME, &[]).as_bytes())?;

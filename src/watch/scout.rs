@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use tokio::sync::Notify;
 
+use crate::core::ordered::Gather as _;
 use crate::watch::event::{SourceEvent, WatchMode};
 use crate::watch::hops::{Places, trace};
 use crate::watch::lookup::Seen;
@@ -19,7 +20,7 @@ pub(super) type Extra = BTreeMap<PathBuf, Option<Option<Digest>>>;
 
 /// Says of all of them what was seen.
 pub(super) fn known(seen: Seen) -> Extra {
-    seen.into_iter().map(|(path, digest)| (path, Some(digest))).collect()
+    seen.into_iter().map(|(path, digest)| (path, Some(digest))).gather_map()
 }
 
 /// Everything that outlives one look.

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::ordered::Gather as _;
 use crate::watch::event::SourceEvent;
 use crate::watch::lookup::Seen;
 use crate::watch::scout::{Extra, Scout, Survey, known};
@@ -36,7 +37,7 @@ pub struct Watcher {
 impl Watcher {
     /// Replaces the set of secret files. What a new one holds now counts as known.
     pub fn also(&self, files: Vec<PathBuf>) {
-        self.extra.send_replace(files.into_iter().map(|path| (path, None)).collect());
+        self.extra.send_replace(files.into_iter().map(|path| (path, None)).gather_map());
     }
 
     /// Replaces the set of secret files by those that a compilation read, see

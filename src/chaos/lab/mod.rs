@@ -16,6 +16,7 @@ use crate::chaos::fault::Fault;
 use crate::chaos::scenario::Whom;
 use crate::chaos::upstream::Identity;
 use crate::core::id::EndpointName;
+use crate::core::ordered::Gather as _;
 
 pub use book::{Book, BookError, Draft, Entry, Part};
 pub(in crate::chaos) use book::{SEAL, Staged, URL};
@@ -168,7 +169,7 @@ impl Lab {
     #[must_use]
     pub fn armed(&self) -> BTreeMap<EndpointName, Fault> {
         let faults = self.stands.iter().map(|(name, stand)| (name.clone(), stand.fault()));
-        faults.filter(|(_, fault)| *fault != Fault::None).collect()
+        faults.filter(|(_, fault)| *fault != Fault::None).gather_map()
     }
 
     /// Undoes everything and takes the lab down; tells what is left in spite of that.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::chaos::lab::{SEAL, URL};
 use crate::chaos::observe::{Notebook, Written};
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::output::verify;
 use crate::policy::model::Policy;
 
@@ -47,11 +48,14 @@ impl Expected {
         let endpoints = policy.services.get(service).map(|service| Arc::clone(&service.endpoints));
         // Nothing in a lab is a secret: its variables have values of its own.
         let env = |env: &BTreeMap<String, crate::policy::secret::Secret>| {
-            env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
+            env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).gather_map()
         };
         let endpoints = endpoints.iter().flat_map(|map| map.iter());
         let endpoints = endpoints.map(|(name, endpoint)| (name.clone(), env(&endpoint.env)));
-        Self { variable: format!("MCP_FAILOVER_{upper}_ENDPOINT"), endpoints: endpoints.collect() }
+        Self {
+            variable: format!("MCP_FAILOVER_{upper}_ENDPOINT"),
+            endpoints: endpoints.gather_map(),
+        }
     }
 
     /// The revision and the endpoint that a content names, or why nobody can use it.
@@ -95,7 +99,7 @@ impl Expected {
 fn variables(text: &str) -> BTreeMap<&str, &str> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name, value.trim_matches(['"', '\'']))).collect()
+    pairs.map(|(name, value)| (name, value.trim_matches(['"', '\'']))).gather_map()
 }
 
 /// Whether a value stands in the file as it is.

@@ -7,6 +7,7 @@ use crate::core::backoff::Backoff;
 use crate::core::breaker::Breaker;
 use crate::core::flap::Flap;
 use crate::core::health::{Health, HealthSnapshot, HealthTracker};
+use crate::core::ordered::Gather as _;
 use crate::core::rules::ServiceRules;
 use crate::core::snapshot::{
     EndpointSnapshot, PinSnapshot, Restored, ServiceSnapshot, Snapshot, VERSION,
@@ -30,7 +31,7 @@ impl Engine {
             paused_all: self.paused_all,
             services: services
                 .map(|service| (service.name().clone(), self.service_snapshot(service, now)))
-                .collect(),
+                .gather_map(),
         }
     }
 
@@ -56,7 +57,7 @@ impl Engine {
                 .collect(),
             endpoints: endpoints
                 .map(|one| (one.name().clone(), endpoint_snapshot(one, &service.rules, now)))
-                .collect(),
+                .gather_map(),
         }
     }
 

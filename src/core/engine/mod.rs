@@ -42,6 +42,7 @@ use crate::core::allowance::Allowance;
 use crate::core::id::{AttemptId, LeaseId, Revision, ServiceName};
 use crate::core::input::{Input, Sense};
 use crate::core::isolation::Isolation;
+use crate::core::ordered::Gather as _;
 use crate::core::rng::{Rng, mix};
 use crate::core::rules::Rules;
 use crate::core::status::OutputStatus;
@@ -213,7 +214,7 @@ impl Engine {
         let published = self.services.iter().filter(|service| service.published);
         let active =
             published.map(|service| (service.name().clone(), service.active_name().cloned()));
-        Publication { revision: self.revision, active: active.collect() }
+        Publication { revision: self.revision, active: active.gather_map() }
     }
 
     fn written(

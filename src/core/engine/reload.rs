@@ -7,6 +7,7 @@ use crate::core::action::{Event, MoveKind, ProbeKind};
 use crate::core::allowance::Allowance;
 use crate::core::failover::{Place, View, refuge};
 use crate::core::id::{EndpointName, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::rules::{EndpointRules, Rules, ServiceRules};
 use crate::core::schedule::splay;
 use crate::core::time::Instant;
@@ -97,7 +98,7 @@ impl Engine {
                 former.endpoints.insert(key, (slot, endpoint));
             }
         }
-        former.services = services.into_iter().map(|one| (one.name().clone(), one)).collect();
+        former.services = services.into_iter().map(|one| (one.name().clone(), one)).gather_map();
         former
     }
 
@@ -168,7 +169,7 @@ impl Engine {
         self.isolation.renumber(|service| services.get(&service).copied());
         if let Some(stall) = &mut self.stall {
             stall.waiting =
-                stall.waiting.iter().filter_map(|slot| slots.get(slot).copied()).collect();
+                stall.waiting.iter().filter_map(|slot| slots.get(slot).copied()).gather_set();
             if stall.waiting.is_empty() {
                 self.stall = None;
             }

@@ -1,6 +1,7 @@
 //! Shows the state to people, read-only.
 
 use crate::core::breaker::BreakerState;
+use crate::core::ordered::Gather as _;
 use crate::core::status::{AdminState, EndpointStatus, ServiceState, ServiceStatus, Status};
 use crate::core::time::Instant;
 
@@ -21,7 +22,7 @@ impl Engine {
             confirmation_wait: self.allowance.wait(now),
             services: services
                 .map(|service| (service.name().clone(), self.service_status(service, now)))
-                .collect(),
+                .gather_map(),
             outputs: self.outputs.clone(),
         }
     }
@@ -46,7 +47,7 @@ impl Engine {
                 .map(|(slot, one)| {
                     (one.name().clone(), self.endpoint_status(service, slot, one, now))
                 })
-                .collect(),
+                .gather_map(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::Candidate;
+use crate::core::ordered::Gather as _;
 
 /// What each candidate has saved up. A change of the candidates or their weights starts afresh.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -47,7 +48,7 @@ impl Rotation {
             });
         if !same {
             let fresh = |candidate: &Candidate| Seat { weight: weight(candidate), saved: 0 };
-            self.seats = candidates.iter().map(|one| (one.index, fresh(one))).collect();
+            self.seats = candidates.iter().map(|one| (one.index, fresh(one))).gather_map();
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::core::backoff::Backoff;
 use crate::core::id::{EndpointName, Revision, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::output::child::event::ChildEvent;
 use crate::output::child::session::Framer;
 use crate::output::child::settings::Given;
@@ -263,7 +264,7 @@ impl Known {
                     .env
                     .into_iter()
                     .map(|(key, value)| (key, Secret::new(value)))
-                    .collect(),
+                    .gather_map(),
                 moved: None,
             },
             // Nobody is healthy: what there was is as good as anything.

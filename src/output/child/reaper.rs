@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use crate::core::ordered::Gather as _;
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 /// Between two looks.
@@ -44,5 +45,5 @@ fn dead_children() -> BTreeSet<i32> {
         let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
         fields.next() == Some("Z") && fields.next().and_then(|one| one.parse().ok()) == Some(own)
     })
-    .collect()
+    .gather_set()
 }

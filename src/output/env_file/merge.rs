@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::ordered::Gather as _;
 use crate::output::OutputError;
 use crate::output::env_file::seal::TRAILER;
 use crate::output::env_file::statement::{Statement, statements};
@@ -62,7 +63,7 @@ pub(super) fn names(variables: &Variables) -> String {
 fn managed(statements: &[Statement<'_>]) -> BTreeSet<String> {
     let lines = statements.iter().filter_map(|statement| std::str::from_utf8(statement.text).ok());
     let lists = lines.filter_map(|line| line.strip_prefix(MANAGES));
-    lists.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    lists.flat_map(str::split_whitespace).map(str::to_owned).gather_set()
 }
 
 pub(super) fn assignments(format: EnvFormat, text: &[u8]) -> Result<Assignments<'_>, OutputError> {

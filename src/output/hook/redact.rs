@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::core::ordered::Gather as _;
 use crate::output::ActiveConfig;
 use crate::policy::secret::Secret;
 
@@ -52,7 +53,7 @@ fn hide(text: &str, values: &BTreeSet<String>) -> String {
         text.match_indices(value.as_str()).for_each(|(at, _)| mark(at..at + value.len()));
     }
     let pieces: BTreeSet<&[u8]> =
-        values.iter().flat_map(|value| value.as_bytes().windows(PIECE)).collect();
+        values.iter().flat_map(|value| value.as_bytes().windows(PIECE)).gather_set();
     for (at, window) in text.as_bytes().windows(PIECE).enumerate() {
         if pieces.contains(window) {
             mark(at..at + PIECE);

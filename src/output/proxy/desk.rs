@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::core::id::{EndpointName, Revision};
+use crate::core::ordered::Gather as _;
 use crate::core::rng::mix;
 use crate::output::proxy::authority::Authority;
 use crate::output::proxy::choose::{Chooser, Lanes, Placed};
@@ -33,7 +34,7 @@ pub(super) struct Spec {
 impl Spec {
     fn new(policy: Proxy) -> Self {
         let headers = policy.headers.iter();
-        let headers = headers.map(|(name, set)| (name.clone(), set_headers(set))).collect();
+        let headers = headers.map(|(name, set)| (name.clone(), set_headers(set))).gather_map();
         Self { policy, headers }
     }
 

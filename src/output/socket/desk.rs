@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::core::action::LeaseRefusal;
 use crate::core::id::{EndpointName, LeaseId, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::outcome::Observation;
 use crate::output::board::{Effect, Feedback, Lease, Offers, Proof};
 use crate::output::door::{Shown, complete};
@@ -61,7 +62,7 @@ impl Desk {
         let published = self.views.borrow();
         let offers = self.offers.borrow();
         let offered = offers.services.keys().filter(|name| self.painter.wants(name));
-        published.services.keys().chain(offered).cloned().collect()
+        published.services.keys().chain(offered).cloned().gather_set()
     }
 
     /// The ways through proxies to the services this socket speaks of; `null` while one is still to

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::id::EndpointName;
+use crate::core::ordered::Gather as _;
 use crate::core::rules::EndpointRules;
 use crate::policy::code::Code;
 use crate::policy::compile::address::{self, Located};
@@ -78,7 +79,7 @@ pub(super) fn build(
         name: EndpointName::new(&name),
         url: target.map(|one| one.shown.clone()),
         upstream: target.map(upstream),
-        env: env.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect(),
+        env: env.iter().map(|(name, value)| (name.clone(), value.text.clone())).gather_map(),
         probe: Arc::new(probe),
         deep_probe: deep.map(Arc::new),
     };

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::core::id::ServiceName;
+use crate::core::ordered::Gather as _;
 use crate::core::rules::{IsolationRules, Rules};
 use crate::policy::code::Code;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
@@ -125,12 +126,12 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         services: built
             .iter()
             .map(|one| (one.rules.name.clone(), Arc::clone(&one.rules)))
-            .collect(),
+            .gather_map(),
         isolation: isolation(file.isolation.as_ref()),
         instance: fingerprint::of([sidecar.name.as_bytes()]),
     };
     let services: BTreeMap<ServiceName, _> =
-        built.into_iter().map(|one| (one.rules.name.clone(), one.service)).collect();
+        built.into_iter().map(|one| (one.rules.name.clone(), one.service)).gather_map();
     let mut policy = Policy {
         digest: Digest::default(),
         sidecar,

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::core::ordered::Gather as _;
 use crate::core::rules::Cadence;
 use crate::policy::code::Code;
 use crate::policy::compile::service::Built;
@@ -109,7 +110,7 @@ pub(super) fn check(built: &[Built], ctx: &mut Ctx<'_>) {
         }
     }
     for shares in accounts.values() {
-        let quotas: BTreeSet<_> = shares.iter().filter_map(|(load, _)| load.quota).collect();
+        let quotas: BTreeSet<_> = shares.iter().filter_map(|(load, _)| load.quota).gather_set();
         for (n, per) in quotas {
             check_one(shares, n, per, ctx);
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::id::{EndpointName, ServiceName};
+use crate::core::ordered::Gather as _;
 use crate::core::rules::{Cadence, ServiceRules, Strategy};
 use crate::policy::code::Code;
 use crate::policy::compile::endpoint::{self, Context};
@@ -214,12 +215,12 @@ fn build(name: &str, span: Span, layers: &Layers<'_>, ctx: &mut Ctx<'_>) -> Opti
     };
     let mut endpoints = endpoints;
     let scope = |one: &mut endpoint::Built| (one.rules.name.clone(), std::mem::take(&mut one.env));
-    let scopes = endpoints.iter_mut().map(scope).collect();
+    let scopes = endpoints.iter_mut().map(scope).gather_map();
     let service = Service {
         name,
         preset: layers.preset.map(|preset| preset.name.to_owned()),
         endpoints: Arc::new(
-            endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).collect(),
+            endpoints.into_iter().map(|one| (one.rules.name, one.endpoint)).gather_map(),
         ),
     };
     let strategy_at = layers.own.strategy.map(|at| at.span);

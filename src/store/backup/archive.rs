@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::core::health::Health;
 use crate::core::id::Revision;
+use crate::core::ordered::Gather as _;
 use crate::core::rules::Rules;
 use crate::core::snapshot::{EndpointSnapshot, Snapshot, VERSION};
 use crate::store::document::{decode, encode};
@@ -129,7 +130,7 @@ impl Backup {
                 let name = service.as_str();
                 rules.endpoints.iter().map(move |one| ((name, one.name.as_str()), one.identity))
             })
-            .collect();
+            .gather_map();
         let mut snapshot = self.snapshot.clone();
         if seal(now.iter().map(|((service, endpoint), identity)| (*service, *endpoint, *identity)))
             != self.seal

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use crate::core::ordered::Gather as _;
 use crate::output::child::session::Generation;
 use crate::output::child::session::message::{Outcome, text};
 
@@ -155,7 +156,7 @@ fn ordered(value: &serde_json::Value) -> serde_json::Value {
     match value {
         Value::Object(members) => {
             let sorted: BTreeMap<&String, Value> =
-                members.iter().map(|(name, value)| (name, ordered(value))).collect();
+                members.iter().map(|(name, value)| (name, ordered(value))).gather_map();
             sorted.into_iter().map(|(name, value)| (name.clone(), value)).collect()
         }
         Value::Array(items) => items.iter().map(ordered).collect(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::core::id::EndpointName;
+use crate::core::ordered::Gather as _;
 use crate::policy::code::Code;
 use crate::policy::compile::service::Built;
 use crate::policy::compile::{check, output, probe};
@@ -162,7 +163,7 @@ fn headers(raw: &raw::Output, service: &Built, ctx: &mut Ctx<'_>) -> Headers {
             let headers = headers.into_iter().map(|(name, value)| (name, value.text));
             (name.clone(), headers.collect())
         })
-        .collect()
+        .gather_map()
 }
 
 fn tls(raw: &raw::Output, ctx: &mut Ctx<'_>) -> Option<TlsOptions> {

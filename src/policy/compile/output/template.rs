@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use toml::de::DeTable;
 
 use crate::core::id::Revision;
+use crate::core::ordered::Gather as _;
 use crate::core::rules::OnAllDown;
 use crate::policy::code::Code;
 use crate::policy::compile::check;
@@ -193,7 +194,7 @@ impl<'a> Trial<'a> {
             let chosen = rules.and_then(|rules| one.service.endpoints.get(&rules.name));
             (one.rules.name.as_str(), chosen)
         };
-        self.services.iter().map(endpoint).collect()
+        self.services.iter().map(endpoint).gather_map()
     }
 
     /// Whether the text is what its readers take it for, as far as we can read it ourselves.
@@ -282,7 +283,7 @@ fn context<'a>(cast: &Cast<'a>) -> Context<'a> {
         kind: "",
     };
     let services = cast.iter().map(|(name, endpoint)| (*name, facts(*endpoint)));
-    Context { revision: Revision::new(1), services: services.collect() }
+    Context { revision: Revision::new(1), services: services.gather_map() }
 }
 
 /// What might have been meant by a path that leads nowhere.

@@ -15,6 +15,7 @@ mod token;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::core::ordered::Gather as _;
 use crate::policy::code::Code;
 use crate::policy::compile::address::{self, Located};
 use crate::policy::compile::{check, fingerprint};
@@ -215,7 +216,7 @@ fn exec(raw: &raw::Probe, site: &Site<'_>, ctx: &mut Ctx<'_>) -> Option<ExecChec
     };
     let argv = check::argv(command, site.scope(), ctx);
     let mut env: BTreeMap<String, Secret> =
-        site.env.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect();
+        site.env.iter().map(|(name, value)| (name.clone(), value.text.clone())).gather_map();
     for (name, (span, raw)) in raw.env.iter().flat_map(|map| &map.0) {
         if !interpolate::is_variable_name(name) {
             let help = "letters, digits and `_`, no digit first";
