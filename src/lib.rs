@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod output;
 pub mod policy;
 pub mod probe;
+pub mod resp;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcp_failover::probe::codec::resp;
+use mcp_failover::resp;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;

@@ -50,6 +50,59 @@ pub struct StatusDocument {
     /// How backups of the state stand; absent when the policy asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupDocument>,
+    /// How the copy of the state in Redis stands; absent when the policy asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisDocument>,
+}
+
+/// How the copy of the state in Redis stands.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RedisDocument {
+    /// Which Redis, without user and password.
+    pub url: String,
+    /// What our keys there begin with.
+    pub keys: String,
+    /// In one word.
+    pub state: RedisState,
+    /// When it last confirmed that it has the present state.
+    pub committed_at: Option<String>,
+    /// The revision of that.
+    pub revision: Option<Revision>,
+    /// Decisions that wait for it.
+    #[serde(default)]
+    pub outbox: usize,
+    /// Decisions dropped from that queue, to be read from disk when it is back.
+    #[serde(default)]
+    pub dropped: u64,
+    /// What went wrong the last time; absent when nothing did.
+    pub failure: Option<String>,
+    /// The kind of failure, as in the metric.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub help: Option<String>,
+    /// Failed attempts in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// The state there that this run started from, because it had lost its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_from: Option<String>,
+}
+
+/// The copy of the state in Redis, in one word.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedisState {
+    /// It was not reached yet.
+    #[default]
+    Starting,
+    /// It is kept up to date.
+    Up,
+    /// It cannot be kept up to date.
+    Down,
+    /// Somebody else writes under our name.
+    Conflict,
 }
 
 /// How backups of the state stand.
@@ -305,6 +358,7 @@ impl StatusDocument {
                 .map(|(name, seen)| (Arc::clone(name), output(seen, clock)))
                 .gather_map(),
             backup: None,
+            redis: None,
         }
     }
 }

@@ -132,7 +132,8 @@ fn alerts_by_default(event: &Event) -> bool {
         | Event::Output { .. }
         | Event::Ineffective { .. }
         | Event::Effective { .. }
-        | Event::Backup { .. } => true,
+        | Event::Backup { .. }
+        | Event::Redis { .. } => true,
         Event::Held { why, .. } => *why == HoldReason::Budget,
         Event::StatusChange { .. }
         | Event::BreakerChange { .. }

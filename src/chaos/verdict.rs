@@ -407,7 +407,8 @@ fn lost(event: &Event, home: &EndpointName) -> bool {
         | Event::Output { .. }
         | Event::Ineffective { .. }
         | Event::Effective { .. }
-        | Event::Backup { .. } => false,
+        | Event::Backup { .. }
+        | Event::Redis { .. } => false,
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         | Event::Isolation { isolated: false, .. }
         | Event::Output { failure: None, .. }
         | Event::Effective { .. }
-        | Event::Backup { failure: None, .. } => Tone::Good,
+        | Event::Backup { failure: None, .. }
+        | Event::Redis { failure: None, .. } => Tone::Good,
         Event::RulesReplaced { .. } | Event::Commanded(_) => Tone::Accent,
         Event::CriticalFailure { .. }
         | Event::Held { .. }
@@ -42,7 +43,8 @@ pub(crate) fn event_tone(event: &Event) -> Tone {
         | Event::Isolation { .. }
         | Event::Output { .. }
         | Event::Ineffective { .. }
-        | Event::Backup { .. } => level_tone(log::describe(event).level),
+        | Event::Backup { .. }
+        | Event::Redis { .. } => level_tone(log::describe(event).level),
     }
 }
 

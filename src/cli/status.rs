@@ -6,7 +6,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::admin::document::{
-    BackupDocument, EndpointDocument, OutputDocument, PolicyInfo, ServiceDocument, StatusDocument,
+    BackupDocument, EndpointDocument, OutputDocument, PolicyInfo, RedisDocument, RedisState,
+    ServiceDocument, StatusDocument,
 };
 use crate::cli::connect::{ControlArgs, Link, block_on};
 use crate::cli::events::{breaker_tone, health_tone, left_of, words};
@@ -111,6 +112,9 @@ fn head(document: &StatusDocument, terminal: Terminal, now: Timestamp) -> String
     if let Some(backup) = &document.backup {
         text.push_str(&backup_line(backup, terminal, now));
     }
+    if let Some(redis) = &document.redis {
+        text.push_str(&redis_line(redis, terminal, now));
+    }
     if document.isolated {
         let warning = "isolated: the sidecar believes that it is itself cut off, and holds still";
         text += &terminal.paint(Tone::Bad, warning);
@@ -143,6 +147,37 @@ fn backup_line(backup: &BackupDocument, terminal: Terminal, now: Timestamp) -> S
             format!("{text}\n  {}\n", terminal.paint(Tone::Bad, why))
         }
         None => format!("{text}\n"),
+    }
+}
+
+fn redis_line(redis: &RedisDocument, terminal: Terminal, now: Timestamp) -> String {
+    let (word, tone) = match redis.state {
+        RedisState::Starting => ("starting", Tone::Quiet),
+        RedisState::Up => ("up", Tone::Good),
+        RedisState::Down => ("down", Tone::Bad),
+        RedisState::Conflict => ("conflict", Tone::Bad),
+    };
+    let RedisDocument { url, keys, .. } = redis;
+    let mut text = format!("{url} {keys}, {}", terminal.paint(tone, word));
+    let at = redis.committed_at.as_deref().and_then(|at| time::since(at, now)).map(time::span);
+    if let Some((age, revision)) = at.zip(redis.revision) {
+        text = format!("{text}, revision {revision} confirmed {age} ago");
+    }
+    if redis.outbox > 0 {
+        text = format!("{text}, {} decisions wait", redis.outbox);
+    }
+    if redis.dropped > 0 {
+        text = format!("{text}, {} to be read from disk", redis.dropped);
+    }
+    if let Some(from) = &redis.recovered_from {
+        text = format!("{text}, started from {from}");
+    }
+    match (&redis.failure, &redis.help) {
+        (Some(why), help) => {
+            let help = help.as_deref().map_or_else(String::new, |help| format!("; {help}"));
+            format!("{text}\n  {}\n", terminal.paint(Tone::Bad, format!("{why}{help}")))
+        }
+        (None, _) => format!("{text}\n"),
     }
 }
 

@@ -303,11 +303,18 @@ pub enum Event {
         /// What is wrong; `None` when they work again.
         failure: Option<Arc<str>>,
     },
+    /// The copy of the state in Redis cannot be kept, or can be again.
+    Redis {
+        /// Which Redis.
+        to: Arc<str>,
+        /// What is wrong; `None` when it works again.
+        failure: Option<Arc<str>>,
+    },
 }
 
 impl Event {
     /// Every name of an event; the bound of the metric label `event` and of `alerts.events`.
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 18] = [
         "status_change",
         "critical_failure",
         "breaker_change",
@@ -325,6 +332,7 @@ impl Event {
         "ineffective",
         "effective",
         "backup",
+        "redis",
     ];
 
     /// Its name in JSON, metrics and the policy.
@@ -348,6 +356,7 @@ impl Event {
             Self::Ineffective { .. } => "ineffective",
             Self::Effective { .. } => "effective",
             Self::Backup { .. } => "backup",
+            Self::Redis { .. } => "redis",
         }
     }
 }

@@ -25,7 +25,9 @@ use crate::core::rng::Rng;
 use crate::daemon::clock::{Clock, rfc3339};
 use crate::daemon::keeper::Keeper;
 use crate::policy::model::{self, Policy};
-use crate::store::backup::{Backup, BackupError, Made, Name, Parts, Round, Vault, make};
+use crate::store::backup::{
+    Backup, BackupError, HISTORY_BYTES, Made, Name, Parts, Round, Vault, make,
+};
 use crate::telemetry::metric::{self, BackupResult};
 
 /// How long an attempt may take: less than whoever asks for one waits.
@@ -367,7 +369,7 @@ async fn round(work: Option<&Work>, wanted: &Wanted, tools: &Tools) -> Result<Ro
     let work = work.ok_or_else(nowhere)?;
     let setup = |why: &Arc<str>| Failed { why: why.to_string(), help: "check `[backup]`" };
     let vault = work.vault.as_ref().map_err(setup)?;
-    let Some((saved, history)) = tools.keeper.export().await else {
+    let Some((saved, history)) = tools.keeper.export(HISTORY_BYTES).await else {
         let why = "make a backup: there is no state yet".to_owned();
         return Err(Failed { why, help: "wait until the first services are published" });
     };

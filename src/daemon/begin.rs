@@ -8,7 +8,7 @@ use crate::core::engine::Restored;
 use crate::core::id::Revision;
 use crate::core::snapshot::Snapshot;
 use crate::daemon::clock::Clock;
-use crate::daemon::recover::recover;
+use crate::daemon::recover::{Recovered, recover};
 use crate::daemon::reload::{Invalid, Proven, Source, prove};
 use crate::daemon::{RunError, RunOptions};
 use crate::policy::model::{Output, Policy};
@@ -26,7 +26,9 @@ pub(super) struct Begun {
     /// The snapshot of the run before, where no store has it.
     pub(super) latest: Option<Saved>,
     /// The backup that it comes from, if it had to.
-    pub(super) recovered: Option<String>,
+    pub(super) from_backup: Option<String>,
+    /// What of Redis it comes from, if it had to.
+    pub(super) from_redis: Option<String>,
     pub(super) secrets: Seen,
 }
 
@@ -64,13 +66,14 @@ pub(super) async fn begin(options: &RunOptions, clock: &Clock) -> Result<Begun, 
         source.complain(complaint);
     }
     let recovered = Box::pin(recover(&policy, opened.as_mut(), clock)).await;
-    let (recovered, saved) = recovered.map(|found| (found.name, found.saved)).unzip();
-    let floor = opened.as_ref().map(|opened| opened.revision_floor);
+    let Recovered { backup: from_backup, redis: from_redis, saved, floor } = recovered;
+    let floor = opened.as_ref().map(|opened| opened.revision_floor).max(floor);
     let (store, stored) = opened.map(|opened| (opened.store, opened.snapshot)).unzip();
     let latest = stored.flatten().or(saved);
     let restored = restore(floor, latest.as_ref(), &policy, clock);
     let latest = latest.filter(|_| store.is_none());
-    Ok(Begun { policy: Arc::new(policy), source, restored, store, latest, recovered, secrets })
+    let policy = Arc::new(policy);
+    Ok(Begun { policy, source, restored, store, latest, from_backup, from_redis, secrets })
 }
 
 fn keep(opened: Option<&mut Opened>, text: &Arc<str>, policy: &Policy, clock: &Clock) {

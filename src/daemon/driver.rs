@@ -31,6 +31,7 @@ use crate::daemon::lapse::Attention;
 use crate::daemon::lifecycle::Manager;
 use crate::daemon::outputs::Outputs;
 use crate::daemon::readers::{Drawn, Look};
+use crate::daemon::redis::RedisCopy;
 use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::surfaces::Surfaces;
@@ -79,6 +80,7 @@ pub(crate) struct Driver {
     pub(crate) effects: Effects,
     pub(crate) outputs: Outputs,
     pub(crate) backups: Backups,
+    pub(crate) redis: RedisCopy,
     pub(crate) surfaces: Surfaces,
     pub(crate) source: Source,
     pub(crate) watcher: Arc<Watcher>,

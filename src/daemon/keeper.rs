@@ -11,11 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::core::id::ServiceName;
 use crate::core::record::HistoryRecord;
-use crate::store::backup::HISTORY_BYTES;
 use crate::store::{HistoryQuery, Saved, Store, history_line};
 use crate::telemetry::metric;
 
@@ -32,7 +31,7 @@ enum Job {
     Append { record: Box<HistoryRecord>, at_ms: u64 },
     Policy { text: Arc<str>, digest: [u8; 32], at_ms: u64 },
     History { query: Query, reply: oneshot::Sender<Vec<HistoryRecord>> },
-    Export { reply: oneshot::Sender<Option<Exported>> },
+    Export { bytes: usize, reply: oneshot::Sender<Option<Exported>> },
     Replace { store: Box<Store> },
     Stop,
 }
@@ -60,6 +59,7 @@ impl From<crate::admin::protocol::HistoryQuery> for Query {
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     jobs: SyncSender<Job>,
+    stored: Arc<Notify>,
 }
 
 impl Keeper {
@@ -73,10 +73,17 @@ impl Keeper {
         latest: Option<Saved>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
+        let noted: Arc<Notify> = Arc::default();
+        let stored = Arc::clone(&noted);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || work(&queue, store, latest))?;
-        Ok((Self { jobs }, thread))
+            .spawn(move || work(&queue, &noted, store, latest))?;
+        Ok((Self { jobs, stored }, thread))
+    }
+
+    /// Notes to the one who copies what is stored: there is something new.
+    pub(crate) fn stored(&self) -> Arc<Notify> {
+        Arc::clone(&self.stored)
     }
 
     /// Stores a snapshot; the answer says whether it is durable.
@@ -108,10 +115,11 @@ impl Keeper {
         answer.await.unwrap_or_default()
     }
 
-    /// What a backup is made from; `None` while there is no state, or the store does not answer.
-    pub(crate) async fn export(&self) -> Option<Exported> {
+    /// What a backup is made from, with at most so many bytes of the newest history; `None` while
+    /// there is no state, or the store does not answer.
+    pub(crate) async fn export(&self, bytes: usize) -> Option<Exported> {
         let (reply, answer) = oneshot::channel();
-        self.give(Job::Export { reply });
+        self.give(Job::Export { bytes, reply });
         answer.await.ok().flatten()
     }
 
@@ -133,7 +141,12 @@ impl Keeper {
     }
 }
 
-fn work(queue: &Receiver<Job>, mut store: Option<Store>, mut latest: Option<Saved>) {
+fn work(
+    queue: &Receiver<Job>,
+    noted: &Notify,
+    mut store: Option<Store>,
+    mut latest: Option<Saved>,
+) {
     let mut memory = Memory::new();
     while let Ok(job) = queue.recv() {
         match job {
@@ -146,8 +159,12 @@ fn work(queue: &Receiver<Job>, mut store: Option<Store>, mut latest: Option<Save
                 // A backup is wanted most when our own disk is gone.
                 let saved = Saved { json: snapshot, revision, saved_at_ms: at_ms };
                 latest = Some(saved).filter(|_| !kept);
+                noted.notify_one();
             }
-            Job::Append { record, at_ms } => append(store.as_mut(), &mut memory, *record, at_ms),
+            Job::Append { record, at_ms } => {
+                append(store.as_mut(), &mut memory, *record, at_ms);
+                noted.notify_one();
+            }
             Job::Policy { text, digest, at_ms } => {
                 if let Some(store) = store.as_mut() {
                     told("policy", || store.save_policy(&text, &digest, at_ms));
@@ -156,9 +173,9 @@ fn work(queue: &Receiver<Job>, mut store: Option<Store>, mut latest: Option<Save
             Job::History { query, reply } => {
                 reply.send(history(store.as_ref(), &memory, &query)).ok();
             }
-            Job::Export { reply } => {
+            Job::Export { bytes, reply } => {
                 let saved = latest.clone().or_else(|| saved(store.as_ref()));
-                let exported = saved.map(|saved| (saved, lines(store.as_ref(), &memory)));
+                let exported = saved.map(|saved| (saved, lines(store.as_ref(), &memory, bytes)));
                 // Whoever asked may have given up.
                 reply.send(exported).ok();
             }
@@ -175,9 +192,9 @@ fn saved(store: Option<&Store>) -> Option<Saved> {
 }
 
 /// The history as it lies on disk, or would.
-fn lines(store: Option<&Store>, memory: &Memory) -> Vec<u8> {
+fn lines(store: Option<&Store>, memory: &Memory, bytes: usize) -> Vec<u8> {
     let stored = store.map(|store| {
-        let read = store.history_lines(HISTORY_BYTES);
+        let read = store.history_lines(bytes);
         read.map_err(|error| tracing::warn!(%error, "history unreadable")).unwrap_or_default()
     });
     stored.unwrap_or_else(|| {

@@ -17,6 +17,7 @@ mod orders;
 mod outputs;
 mod readers;
 mod recover;
+mod redis;
 mod references;
 mod reload;
 mod server;

@@ -166,6 +166,7 @@ impl Driver {
         });
         self.outputs.apply(&policy.outputs);
         self.backups.apply(&policy);
+        self.redis.apply(&policy);
         self.surfaces.apply(&policy);
         self.references.apply(&policy.references);
         self.effects.sharing.apply(&policy);

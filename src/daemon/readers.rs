@@ -164,6 +164,7 @@ impl Driver {
         self.effects.uptake.show(&mut document, now);
         document.references = self.references.documents(&self.clock);
         document.backup = self.backups.document();
+        document.redis = self.redis.document();
         let document = Arc::new(document);
         let gap = self.draw_gap();
         self.drawn.keep(&document, now, gap);

@@ -25,6 +25,7 @@ use crate::daemon::lapse::Attention;
 use crate::daemon::lifecycle::{Manager, Signals, probes_max};
 use crate::daemon::outputs::Outputs;
 use crate::daemon::readers::Readers;
+use crate::daemon::redis::{RedisCopy, RedisTools};
 use crate::daemon::references::{Answered, References};
 use crate::daemon::reload::Source;
 use crate::daemon::server::Server;
@@ -54,7 +55,7 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
     let signals = options.handle_signals.then(Signals::install).transpose()?;
     let metrics = metric::install();
     let begun = Box::pin(begin(&options, &clock)).await?;
-    let Begun { policy, source, restored, store, latest, recovered, secrets } = begun;
+    let Begun { policy, source, restored, store, latest, from_backup, from_redis, secrets } = begun;
     let (probed_sender, probed) = mpsc::channel(QUEUE_MAX);
     let (control_sender, control) = mpsc::channel(QUEUE_MAX);
     let (source_sender, sources) = mpsc::channel(QUEUE_MAX);
@@ -96,11 +97,14 @@ pub async fn run(options: RunOptions) -> Result<Option<u8>, RunError> {
         .transpose()?;
     let outputs = Outputs::new(board);
     let stop = options.shutdown.child_token();
-    let backups = Backups::start(&policy, tools(&effects, notice_sender, recovered, stop));
+    let copies = redis_tools(&effects, &readers, notice_sender.clone(), from_redis, stop.clone());
+    let redis = RedisCopy::start(&policy, copies);
+    let backups = Backups::start(&policy, tools(&effects, notice_sender, from_backup, stop));
     let parts = Parts {
         effects,
         outputs,
         backups,
+        redis,
         source,
         watcher,
         requests: control_sender,
@@ -146,6 +150,19 @@ fn tools(
     Tools { clock: effects.clock, keeper, changed, notices, recovered, stop }
 }
 
+/// What the copy in Redis is kept with.
+fn redis_tools(
+    effects: &Effects,
+    readers: &Readers,
+    notices: mpsc::Sender<Notice>,
+    recovered: Option<String>,
+    stop: CancellationToken,
+) -> RedisTools {
+    let (clock, keeper) = (effects.clock, effects.keeper.clone());
+    let run = generation(&clock);
+    RedisTools { clock, keeper, readers: readers.clone(), notices, run, recovered, stop }
+}
+
 /// Tells this run from the one before and the one after.
 fn generation(clock: &Clock) -> Arc<str> {
     let seed = mix(clock.wall_ms() ^ mix(u64::from(std::process::id())));
@@ -156,6 +173,7 @@ struct Parts {
     effects: Effects,
     outputs: Outputs,
     backups: Backups,
+    redis: RedisCopy,
     source: Source,
     watcher: Arc<Watcher>,
     requests: mpsc::Sender<ControlRequest>,
@@ -165,7 +183,7 @@ struct Parts {
 
 /// Puts the parts together and lets the engine take its first step.
 fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> Driver {
-    let Parts { effects, mut outputs, backups, source, watcher, requests, readers, answers } =
+    let Parts { effects, mut outputs, backups, redis, source, watcher, requests, readers, answers } =
         parts;
     let clock = effects.clock;
     let sidecar = SidecarInfo {
@@ -193,6 +211,7 @@ fn assemble(policy: &Arc<Policy>, parts: Parts, restored: Option<Restored>) -> D
         effects,
         outputs,
         backups,
+        redis,
         surfaces,
         source,
         watcher,
@@ -253,9 +272,9 @@ async fn drain(
     let now = driver.clock.now();
     let snapshot = driver.engine.snapshot(now);
     let saved = driver.effects.save(&snapshot, now);
-    let Driver { outputs, backups, surfaces, effects, .. } = driver;
+    let Driver { outputs, backups, redis, surfaces, effects, .. } = driver;
     let orderly = async {
-        tokio::join!(outputs.stop(), surfaces.stop(), backups.stopped());
+        tokio::join!(outputs.stop(), surfaces.stop(), backups.stopped(), redis.stopped());
         if tokio::time::timeout(LEAVE, effects.leave_servers()).await.is_err() {
             tracing::debug!("a session of a probe was left to its server");
         }

@@ -260,6 +260,10 @@ codes! {
             "Backups go to a directory, on another disk than `state_dir`, or to a bucket of an S3\n\
              server: `s3://bucket/prefix`. Give each sidecar a place of its own: a recovery takes the\n\
              newest backup that is there.";
+        BadLogin = "MF0803", "a login that cannot work",
+            "User and password of the Redis server stand in its address, or in `username` and\n\
+             `password`, not in both. A user without a password cannot log in; a password alone is\n\
+             that of the default user.";
     }
     Warning {
         LiteralCredential = "MF0901", "a credential written into the policy",

@@ -41,6 +41,8 @@ pub struct PolicyDiff {
     pub isolation: bool,
     /// Whether where backups go, or when they are made, changed.
     pub backup: bool,
+    /// Whether the Redis server that is told the state changed.
+    pub redis: bool,
 }
 
 impl PolicyDiff {
@@ -55,6 +57,7 @@ impl PolicyDiff {
             child: old.child != new.child,
             isolation: old.rules.isolation != new.rules.isolation || !same_references(old, new),
             backup: old.backup != new.backup,
+            redis: old.redis != new.redis,
             ..Self::default()
         };
         diff.services(old, new);
@@ -91,6 +94,7 @@ impl PolicyDiff {
             ("isolation rules changed", self.isolation),
             ("[child] changed", self.child),
             ("backups changed", self.backup),
+            ("[redis] changed", self.redis),
         ];
         let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let flags = flags.into_iter().filter(|(_, set)| *set);

@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 
 use crate::core::outcome::Outcome;
 use crate::policy::model::{RedisCheck, Role};
-use crate::probe::codec::resp::{self, Reply};
 use crate::probe::dial::Dialler;
 use crate::probe::finding::{Finding, Step};
 use crate::probe::link::Link;
 use crate::probe::trace::{Stage, Trace};
 use crate::probe::{expect, tls};
+use crate::resp::{self, Reply};
 
 pub(super) async fn run(dialler: &Dialler, check: &RedisCheck, trace: &mut Trace) -> Step {
     let mut link = Link::open(dialler, &check.target, check.tls.as_ref(), trace).await?;

@@ -401,7 +401,7 @@ pub(super) fn verifies(line: &[u8]) -> bool {
 }
 
 /// Time, revision and record of a line that verifies.
-fn parse(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+pub(super) fn parse(line: &[u8]) -> Option<(u64, u64, &[u8])> {
     let (crc, content) = split(line)?;
     if crc != format!("{:08x}", crc32fast::hash(content)).as_bytes() {
         return None;

@@ -12,7 +12,7 @@
 //! | `policy` | the last good policy, references unresolved | replaced |
 //! | `lock` | the holder's process id | under `flock`, so that it falls with its holder |
 //!
-//! Copies of them in another place are made by [`backup`].
+//! Copies of them in another place are made by [`backup`] and [`redis`].
 //!
 //! Each begins with a line that names its kind and format and carries a checksum; every part is
 //! covered by a checksum of its own. A file that is not what we would have written is set aside
@@ -56,6 +56,7 @@ mod error;
 mod files;
 mod history;
 mod lock;
+pub mod redis;
 mod slots;
 
 pub use directory::{LastGood, Opened, Peeked, Reader, Saved, Store};

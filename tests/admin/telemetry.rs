@@ -111,6 +111,12 @@ fn say_everything() {
     metric::store_written(true, second);
     metric::backup(BackupResult::Stored, second);
     metric::backup_good(1_700_000_000.0, 3_120, 24);
+    metric::redis_up(Some(true));
+    metric::redis_committed(1_700_000_000.0, second);
+    metric::redis_outbox(3);
+    metric::redis_dropped(1);
+    metric::redis_failed("timeout");
+    metric::redis_conflict();
     metric::alert("pager", AlertResult::Delivered);
     metric::alerts_queued("pager", 1);
     metric::admin_request("status", 200);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Place, Ran};
 use crate::common::again::in_mount_namespace;
+use crate::common::redis::Redis;
 use crate::common::skip;
 
 /// A policy with one service of a preset, and these outputs.
@@ -382,4 +383,31 @@ fn a_policy_that_is_not_valid_is_said_to_be_so() {
     place.run(&["doctor"]).code(78);
     place.run(&["doctor", "--nonsense"]).code(2);
     Place::new().run(&["doctor"]).code(78);
+}
+
+/// What is said of a Redis, by name.
+fn of_redis(url: &str) -> Vec<String> {
+    let place = Place::new();
+    let policy = policy("tavily", TAVILY, &format!("[redis]\nurl = \"{url}\"\ntimeout = \"1s\"\n"));
+    fs::write(place.path().join("failover.toml"), policy).expect("a writable folder");
+    let ran = place.run(&["doctor", "--json"]);
+    let document = ran.json();
+    ran.code(0);
+    let found = document["findings"].as_array().expect("findings").clone();
+    let name = |one: &Value| one["finding"].as_str().expect("a name").to_owned();
+    found.iter().map(name).filter(|name| name.starts_with("redis-")).collect()
+}
+
+#[test]
+fn a_redis_that_may_forget_or_is_not_there_is_told() {
+    let none: [&str; 0] = [];
+    assert_eq!(of_redis("redis://127.0.0.1:9"), ["redis-unusable"]);
+    let Some(good) = Redis::start("save \"\"\nappendonly yes\n") else { return };
+    assert_eq!(of_redis(&good.url()), none);
+    good.cli(&["CONFIG", "SET", "maxmemory", "100mb"]);
+    assert_eq!(of_redis(&good.url()), none);
+    good.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    assert_eq!(of_redis(&good.url()), ["redis-evicts"]);
+    let Some(bad) = Redis::start("save \"\"\nreplicaof 127.0.0.1 9\n") else { return };
+    assert_eq!(of_redis(&bad.url()), ["redis-replica", "redis-forgets"]);
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod again;
 pub(crate) mod binary;
+pub(crate) mod redis;
 pub(crate) mod rig;
 pub(crate) mod s3;
 pub(crate) mod tls;

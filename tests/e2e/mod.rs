@@ -5,6 +5,7 @@ mod clients;
 mod isolation;
 mod lifecycle;
 mod operators;
+mod redis;
 mod reload;
 mod restart;
 mod secrets;

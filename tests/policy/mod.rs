@@ -7,6 +7,7 @@ pub(crate) mod given;
 mod golden;
 mod meaning;
 mod random;
+mod redis;
 mod samples;
 mod templates;
 

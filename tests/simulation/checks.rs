@@ -253,7 +253,8 @@ impl Checks {
             | Event::Commanded(_)
             | Event::RulesReplaced { .. }
             | Event::Output { failure: None, .. }
-            | Event::Backup { .. } => {}
+            | Event::Backup { .. }
+            | Event::Redis { .. } => {}
             Event::Ineffective { .. } => self.saw("ineffective"),
             Event::Effective { .. } => self.saw("effective at last"),
         }

@@ -168,7 +168,8 @@ pub(super) fn event(event: &Event, timeline: &mut Timeline) -> Result<(), Failur
         | Event::Output { .. }
         | Event::Ineffective { .. }
         | Event::Effective { .. }
-        | Event::Backup { .. }) => {
+        | Event::Backup { .. }
+        | Event::Redis { .. }) => {
             timeline.line(tone, &words(other.label()), log::describe(other).sentence)
         }
     }

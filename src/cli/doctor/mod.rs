@@ -2,16 +2,18 @@
 //!
 //! It knows servers by a table ([`servers`]), looks behind the programs that start them
 //! ([`started`]), judges each mode ([`modes`]), and looks at the files and processes around
-//! ([`look`], [`files`]).
+//! ([`look`], [`files`], [`redis`]).
 //!
 //! Invariants
-//! 1. It changes nothing and connects to nothing. The one program it runs is `node --version`.
+//! 1. It changes nothing, and connects to nothing but the Redis of `[redis]`. The one program it
+//!    runs is `node --version`.
 //! 2. No value of a variable is shown.
 
 mod files;
 mod finding;
 mod look;
 mod modes;
+mod redis;
 mod servers;
 mod show;
 mod started;
@@ -57,7 +59,10 @@ impl Doctor {
         let policy = located.as_ref().map(|_| self.policy.load(terminal)).transpose()?;
         let both = policy.as_ref().zip(located.as_deref());
         let findings = both.map(|(policy, path)| look::look(policy, path, &started, node));
-        let findings = findings.unwrap_or_default();
+        let mut findings = findings.unwrap_or_default();
+        if let Some(policy) = &policy {
+            findings.extend(redis::look(policy)?);
+        }
         let service = policy
             .as_ref()
             .zip(started.server)

@@ -132,5 +132,11 @@ pub(super) fn digest(policy: &Policy) -> Digest {
             secrets.for_each(|secret| feed.part(secret.expose().as_bytes()));
         }
     }
+    if let Some(redis) = &policy.redis {
+        feed.shape(redis);
+        for secret in redis.login.iter().flat_map(|login| [&login.username, &login.password]) {
+            feed.part(secret.expose().as_bytes());
+        }
+    }
     Digest(feed.digest())
 }

@@ -13,6 +13,7 @@ mod fingerprint;
 mod output;
 mod probe;
 mod quota;
+mod redis;
 mod reference;
 mod service;
 mod surface;
@@ -122,6 +123,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
     let child = output::child(file.child.as_ref(), &built, ctx);
     let alerts = surface::alerts(file.alerts.as_ref(), ctx);
     let backup = backup::build(file.backup.as_ref(), &sidecar.state_dir, ctx);
+    let redis = redis::build(file.redis.as_ref(), ctx);
     let rules = Rules {
         services: built
             .iter()
@@ -144,6 +146,7 @@ fn build(file: &File, ctx: &mut Ctx<'_>) -> Policy {
         child,
         alerts,
         backup,
+        redis,
         secret_files: std::mem::take(&mut ctx.files).into_keys().collect(),
     };
     policy.digest = fingerprint::digest(&policy);

@@ -5,6 +5,7 @@
 mod backup;
 mod output;
 mod probe;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::policy::secret::Secret;
 pub use backup::*;
 pub use output::*;
 pub use probe::*;
+pub use redis::*;
 
 /// A SHA-256 digest, printed as lower-case hexadecimal.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -62,6 +64,8 @@ pub struct Policy {
     pub alerts: Vec<Alert>,
     /// Where copies of state and history go; `None` without one.
     pub backup: Option<Arc<Backup>>,
+    /// The Redis server that is told the state and every decision; `None` without one.
+    pub redis: Option<Arc<Redis>>,
     /// Every file the policy reads a secret from; a change of one is a reload.
     pub secret_files: Vec<PathBuf>,
 }

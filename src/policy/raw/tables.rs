@@ -33,6 +33,8 @@ tables! {
         alerts: Option<List<Alert>>,
         /// Where copies of state and history go.
         backup: Option<Backup>,
+        /// The Redis server that is told the state and every decision.
+        redis: Option<Redis>,
     }
 
     /// Who this sidecar is and where its state lives.
@@ -251,6 +253,30 @@ tables! {
         secret_key: Option<Text>,
         /// The token of a temporary key; `${AWS_SESSION_TOKEN}`, if there is one, by default.
         session_token: Option<Text>,
+    }
+
+    /// The Redis server that is told the state and every decision.
+    struct Redis {
+        /// Its address: `redis://[user[:password]@]host[:port][/db]`, or `rediss://` for TLS.
+        url: Need<Text>,
+        /// The user, unless the address has one; Redis's default user by default.
+        username: Option<Text>,
+        /// The password, unless the address has one.
+        password: Option<Text>,
+        /// What every key begins with; "mcpf" by default.
+        prefix: Option<Text>,
+        /// Decisions kept there; 1000 by default.
+        history: Option<Int<1, 10_000>>,
+        /// How long a decision is kept there, at most "30d"; "7d" by default.
+        history_age: Option<Positive>,
+        /// Whether a start without state takes up what is there; true by default.
+        recover: Option<At<bool>>,
+        /// How long one exchange with it may take, at most "10s"; "2s" by default.
+        timeout: Option<Positive>,
+        /// Whether the keys of the first prototype (`mcp:state:…`) are written too; false by default.
+        compat: Option<At<bool>>,
+        /// File with the certificates to trust, as PEM, instead of the platform's.
+        ca_file: Option<Text>,
     }
 
     /// A quota: so many calls within so long.

@@ -9,5 +9,4 @@ pub mod dns;
 pub mod mcp;
 pub mod packstream;
 pub mod postgres;
-pub mod resp;
 pub mod scram;

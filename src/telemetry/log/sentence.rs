@@ -93,6 +93,16 @@ fn say(event: &Event) -> (Level, String) {
             format!("{output} follows {service} after all, revision {revision} is in use"),
         ),
         Event::Backup { to, failure } => backed_up(to, failure.as_deref()),
+        Event::Redis { to, failure } => copied(to, failure.as_deref()),
+    }
+}
+
+fn copied(to: &str, failure: Option<&str>) -> (Level, String) {
+    match failure {
+        Some(failure) => {
+            (Level::WARN, format!("the state is not kept in {to}: failed to {failure}"))
+        }
+        None => (Level::INFO, format!("the state is kept in {to} again")),
     }
 }
 
@@ -173,7 +183,8 @@ fn about(event: &Event) -> (Option<String>, Option<String>) {
         | Event::Commanded(_)
         | Event::RulesReplaced { .. }
         | Event::Output { .. }
-        | Event::Backup { .. } => (None, None),
+        | Event::Backup { .. }
+        | Event::Redis { .. } => (None, None),
     }
 }
 

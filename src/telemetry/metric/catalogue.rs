@@ -228,6 +228,20 @@ catalogue! {
         "Size of the newest good backup.";
     BACKUPS_KEPT: Gauge Count "mcp_failover_backups_kept" []
         "Backups that are there.";
+    REDIS_UP: Gauge Count "mcp_failover_redis_up" []
+        "Whether the state in Redis is ours and up to date: 1 or 0; NaN when the policy asks for none any more.";
+    REDIS_LAST_COMMIT: Gauge Seconds "mcp_failover_redis_last_commit_timestamp_seconds" []
+        "When Redis last confirmed that it has the present state.";
+    REDIS_COMMIT_DURATION: Histogram Seconds "mcp_failover_redis_commit_duration_seconds" [] ATTEMPT
+        "Time a write to Redis took.";
+    REDIS_OUTBOX: Gauge Count "mcp_failover_redis_outbox_decisions" []
+        "Decisions that wait for Redis.";
+    REDIS_DROPPED: Counter Count "mcp_failover_redis_dropped_total" []
+        "Decisions that had to be dropped from that queue; they are read from disk when Redis is back.";
+    REDIS_FAILURES: Counter Count "mcp_failover_redis_failures_total" ["reason"]
+        "Failed exchanges with Redis.";
+    REDIS_CONFLICTS: Counter Count "mcp_failover_redis_conflicts_total" []
+        "How often somebody else was found to write to Redis under our name.";
     ALERTS: Counter Count "mcp_failover_alerts_total" ["alert" "result"]
         "Alerts: delivered, retried, rejected, expired, dropped.";
     ALERTS_QUEUED: Gauge Count "mcp_failover_alerts_queued" ["alert"]

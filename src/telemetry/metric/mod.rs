@@ -22,6 +22,7 @@ mod catalogue;
 mod ledger;
 mod process;
 mod recorder;
+mod redis;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,9 @@ mod tests;
 use std::time::Duration;
 
 pub use catalogue::*;
+pub use redis::{
+    redis_committed, redis_conflict, redis_dropped, redis_failed, redis_outbox, redis_up,
+};
 pub use status::{forget_output, keep};
 
 use crate::core::action::{Decision, Event, ProbeKind};
@@ -221,7 +225,8 @@ pub fn event(event: &Event) {
         | Event::Output { .. }
         | Event::Ineffective { .. }
         | Event::Effective { .. }
-        | Event::Backup { .. } => {}
+        | Event::Backup { .. }
+        | Event::Redis { .. } => {}
     }
 }
 

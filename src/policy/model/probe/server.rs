@@ -41,7 +41,7 @@ pub enum BoltDepth {
 }
 
 /// User and password.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Login {
     /// The user; empty where only a password is needed.
     pub username: Secret,

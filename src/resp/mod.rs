@@ -1,13 +1,13 @@
-//! RESP2, the protocol of Redis.
+//! RESP2, the protocol of Redis: for the probe, and for the store's copy of the state.
 //!
 //! A library would bring a client; what is needed is ten lines of grammar with limits, over bytes
-//! that may come from anything that listens on the port.
+//! that may come from anything that listens on the port. Pure, and public so that it can be fuzzed.
 
 /// Longest line, without its end: all that is not a bulk string.
 pub const LINE_MAX: usize = 1024;
-/// Longest bulk string.
+/// Longest bulk string that [`read`] takes.
 pub const BULK_MAX: usize = 32 * 1024;
-/// Values in one reply, all levels together; one of a master lists its replicas.
+/// Values in one reply that [`read`] takes, all levels together; one of a master lists its replicas.
 pub const VALUES_MAX: usize = 4096;
 /// Arrays within arrays.
 const DEPTH_MAX: usize = 8;
@@ -38,6 +38,15 @@ impl Reply<'_> {
     }
 }
 
+/// How much of a reply is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Longest bulk string.
+    pub bulk: usize,
+    /// Values in one reply, all levels together.
+    pub values: usize,
+}
+
 /// The bytes are not RESP2, or exceed its limits here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotResp;
@@ -48,7 +57,15 @@ pub struct NotResp;
 /// # Errors
 /// When no further bytes could make it a reply.
 pub fn read(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, NotResp> {
-    let mut reader = Reader { rest: bytes, room: VALUES_MAX };
+    read_within(bytes, Limits { bulk: BULK_MAX, values: VALUES_MAX })
+}
+
+/// As [`read`], within other limits.
+///
+/// # Errors
+/// When no further bytes could make it a reply.
+pub fn read_within(bytes: &[u8], limits: Limits) -> Result<Option<(Reply<'_>, usize)>, NotResp> {
+    let mut reader = Reader { rest: bytes, room: limits.values, bulk: limits.bulk };
     match reader.value(0) {
         Ok(reply) => Ok(Some((reply, bytes.len() - reader.rest.len()))),
         Err(Stop::Short) => Ok(None),
@@ -75,6 +92,7 @@ enum Stop {
 struct Reader<'a> {
     rest: &'a [u8],
     room: usize,
+    bulk: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -119,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     fn bulk(&mut self) -> Result<Reply<'a>, Stop> {
-        let Some(length) = self.length(BULK_MAX)? else { return Ok(Reply::Bulk(None)) };
+        let Some(length) = self.length(self.bulk)? else { return Ok(Reply::Bulk(None)) };
         let (text, rest) = self.rest.split_at_checked(length).ok_or(Stop::Short)?;
         let (end, rest) = rest.split_at_checked(2).ok_or(Stop::Short)?;
         self.rest = rest;
