@@ -78,6 +78,12 @@ impl Isolation {
         self.since.map(|(_, cause)| cause)
     }
 
+    /// Since when nothing that was gathered says anything about the endpoints, if we are cut off.
+    #[must_use]
+    pub fn tainted_since(&self) -> Option<Instant> {
+        self.since.map(|(since, _)| since)
+    }
+
     /// Whether something is silent that nobody has answered since: worth asking the references.
     #[must_use]
     pub fn doubts(&self, rules: &IsolationRules, now: Instant) -> bool {

@@ -261,6 +261,18 @@ impl Endpoint {
         self.vouched_until = None;
     }
 
+    /// Whether its failures are from the time since `since`, in which we were cut off.
+    pub(super) fn tainted(&self, since: Instant, rules: &ServiceRules) -> bool {
+        let from = since.back(rules.probe.timeout);
+        self.watches().any(|watch| watch.failing_since.is_some_and(|at| at >= from))
+    }
+
+    /// Whether its breaker keeps calls away for what happened since then, and for no order.
+    pub(super) fn tripped_since(&self, since: Instant) -> bool {
+        let forced = self.breaker.state() == BreakerState::ForcedOpen;
+        self.tripped_at.is_some_and(|at| at >= since) && !self.breaker.admits() && !forced
+    }
+
     /// When breaker or throttling have something to do.
     pub(super) fn machines_at(&self) -> Option<Instant> {
         let throttle = self.watches().filter_map(|watch| watch.health.deadline()).min();

@@ -21,17 +21,41 @@ use super::watch::Watch;
 use super::{Engine, count};
 
 impl Engine {
-    /// What to keep over a restart: names and relative times only.
+    /// What to keep over a restart: names and relative times only. What failed while we are cut off
+    /// is left out: a restart does not make it true.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let services = self.services.iter();
-        Snapshot {
+        let mut kept = Snapshot {
             version: VERSION,
             revision: self.revision,
             paused_all: self.paused_all,
             services: services
                 .map(|service| (service.name().clone(), self.service_snapshot(service, now)))
                 .gather_map(),
+        };
+        if let Some(since) = self.isolation.tainted_since() {
+            self.leave_out_tainted(&mut kept, since, now);
+        }
+        kept
+    }
+
+    fn leave_out_tainted(&self, kept: &mut Snapshot, since: Instant, now: Instant) {
+        for endpoint in &self.slots {
+            let Some(service) = self.service(endpoint.service) else { continue };
+            let kept = kept.services.get_mut(service.name());
+            let Some(kept) = kept.and_then(|kept| kept.endpoints.get_mut(endpoint.name())) else {
+                continue;
+            };
+            if endpoint.tainted(since, &service.rules) {
+                let unknown = || HealthTracker::new().snapshot(now);
+                kept.shallow = unknown();
+                kept.deep = kept.deep.as_ref().map(|_| unknown());
+                kept.proof_age = None;
+            }
+            if endpoint.tripped_since(since) {
+                kept.breaker = Breaker::new(&service.rules.breaker).snapshot(now);
+            }
         }
     }
 

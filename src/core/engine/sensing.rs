@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::core::action::{Event, ProbeKind};
-use crate::core::breaker::BreakerState;
 use crate::core::isolation::Turn;
 use crate::core::outcome::{Observation, Verdict};
 use crate::core::schedule::splay;
@@ -59,17 +58,13 @@ impl Engine {
         for slot in 0..count(self.slots.len()) {
             let Some(rules) = self.rules_of(slot) else { continue };
             let Some(endpoint) = self.slot_mut(slot) else { continue };
-            let failing =
-                |at: Option<Instant>| at.is_some_and(|at| at >= since.back(rules.probe.timeout));
-            let tainted = endpoint.watches().any(|watch| failing(watch.failing_since));
-            let tripped = endpoint.tripped_at.is_some_and(|at| at >= since);
-            let tripped = tripped && !endpoint.breaker.admits();
-            let forced = endpoint.breaker.state() == BreakerState::ForcedOpen;
+            let tainted = endpoint.tainted(since, &rules);
             if tainted {
                 endpoint.forget_health();
                 endpoint.shallow.hot = endpoint.shallow.hot.max(1);
             }
-            let reset = if tripped && !forced { endpoint.breaker.reset() } else { None };
+            let tripped = endpoint.tripped_since(since);
+            let reset = if tripped { endpoint.breaker.reset() } else { None };
             self.breaker_turned(slot, reset, now);
             if tainted || reset.is_some() {
                 self.reassess(slot, now);

@@ -2,7 +2,7 @@
 
 use crate::core::action::{Event, HoldReason};
 use crate::core::input::{Input, Sense};
-use crate::core::rules::Rules;
+use crate::core::rules::{OnAllDown, Rules};
 
 use super::world::*;
 
@@ -50,6 +50,28 @@ fn what_failed_while_cut_off_does_not_count_afterwards() {
         assert_eq!(world.endpoint(name, "a").health.label(), "healthy");
         assert_eq!(world.status(name).held, None);
     }
+}
+
+#[test]
+fn what_failed_while_cut_off_does_not_count_after_a_restart_either() {
+    let rules = || {
+        let mut rules = two_services();
+        for service in rules.services.values_mut() {
+            std::sync::Arc::make_mut(service).failover.on_all_down = OnAllDown::Fail;
+        }
+        rules
+    };
+    let mut world = World::new(rules());
+    world.run(secs(30));
+    all(&mut world, Mood::Silent);
+    world.run(secs(600));
+    assert!(world.engine.status(world.now).isolated);
+    assert_eq!(world.endpoint("s", "a").health.label(), "unhealthy");
+    let mut again = world.restart(rules(), secs(0));
+    assert_eq!(again.endpoint("s", "a").health.label(), "unknown");
+    again.run(secs(600));
+    assert_eq!(again.active("s").as_deref(), Some("a"));
+    assert_eq!(again.count(|e| matches!(e, Event::AllDown { .. })), 0, "we cannot know");
 }
 
 #[test]
